@@ -68,6 +68,10 @@ impl FromStr for StreamName {
     }
 }
 
+const fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
+}
+
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
         &self.0
