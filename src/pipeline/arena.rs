@@ -1,0 +1,375 @@
+//! The arena: the record bytes of one batch, one behind the other, and where each begins.
+//!
+//! Small records are copied into chunks, so that none of them pins the read buffer that it came in. A
+//! large body keeps its own exact buffer and is shared by the records that were cut from it. Every
+//! byte of capacity is reserved before it is allocated. It decides nothing: the batcher does.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::budget::{NoRoom, Reservation, Share};
+use super::receipt::Ticket;
+
+/// The smallest chunk, in bytes: what a trickle of records costs.
+const CHUNK_BYTES_MIN: usize = 4 * 1024;
+
+/// The largest chunk that is shared by several records, in bytes. 500 records of 512 bytes fit one.
+pub(super) const CHUNK_BYTES_MAX: usize = 256 * 1024;
+
+/// A record of at least as many bytes gets a buffer of its own, so that a chunk's unused tail stays small.
+const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
+
+/// What a batch costs beside its chunks, in bytes: its offsets and the batch itself, rounded up.
+pub(super) const ARENA_OVERHEAD_BYTES: usize = 8 * 1024;
+
+/// How many full-size chunks wait to be used again: 2 MiB that the process keeps beside its budget.
+const POOL_CHUNKS_MAX: usize = 8;
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    chunk: u32,
+    start: u32,
+    bytes: u32,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Copied(Vec<u8>),
+    Shared(Arc<SharedBody>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(body) => &body.bytes,
+        }
+    }
+}
+
+/// A whole body in one buffer that the records cut from it share.
+#[derive(Debug)]
+pub struct SharedBody {
+    bytes: Vec<u8>,
+    _room: Reservation,
+}
+
+impl SharedBody {
+    /// A body whose capacity is paid for by `room`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, room: Reservation) -> Arc<Self> {
+        Arc::new(Self { bytes, _room: room })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What a record is made of when it is put into an arena.
+#[derive(Debug, Clone)]
+pub enum Piece<'a> {
+    /// These bytes, copied, and behind them the delimiter if there is one.
+    Copy(&'a [u8], Option<u8>),
+    /// These bytes of a shared body, as they stand.
+    Slice(&'a Arc<SharedBody>, Range<usize>),
+}
+
+impl Piece<'_> {
+    /// How many bytes the record will have.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Copy(bytes, delimiter) => bytes.len() + usize::from(delimiter.is_some()),
+            Self::Slice(_, range) => range.len(),
+        }
+    }
+
+    /// Whether the record will have no bytes. The service takes such records.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Record bytes and their places. See the module.
+#[derive(Debug)]
+pub(super) struct Arena {
+    room: Reservation,
+    pool: ChunkPool,
+    chunks: Vec<Chunk>,
+    places: Vec<Place>,
+    /// Which records somebody waits for, in the order of the records.
+    tickets: Vec<(u32, Ticket)>,
+    bytes: usize,
+    first_chunk_bytes: usize,
+}
+
+/// A state of an arena to which it can go back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    room: usize,
+    chunks: usize,
+    last_chunk_bytes: usize,
+    places: usize,
+    tickets: usize,
+    bytes: usize,
+}
+
+impl Arena {
+    /// An empty arena that expects about `expected_bytes`.
+    pub(super) fn new(
+        share: &Arc<Share>,
+        pool: &ChunkPool,
+        expected_bytes: usize,
+    ) -> Result<Self, NoRoom> {
+        Ok(Self {
+            room: share.reserve(ARENA_OVERHEAD_BYTES)?,
+            pool: pool.clone(),
+            chunks: Vec::new(),
+            places: Vec::new(),
+            tickets: Vec::new(),
+            bytes: 0,
+            first_chunk_bytes: expected_bytes
+                .next_power_of_two()
+                .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+        })
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The bytes of all records together.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is reserved for this arena, in bytes, without the shared bodies.
+    pub(super) const fn reserved_bytes(&self) -> usize {
+        self.room.bytes()
+    }
+
+    /// The records in their order.
+    pub(super) fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.places.iter().map(|place| self.record(*place))
+    }
+
+    /// Who waits for which record, in the order of the records.
+    pub(super) fn tickets(&self) -> &[(u32, Ticket)] {
+        &self.tickets
+    }
+
+    /// Adds a record at the end.
+    ///
+    /// Fails when there is no room for it; the arena is as before then.
+    pub(super) fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
+        let place = match piece {
+            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter)?,
+            Piece::Slice(body, range) => self.adopt(body, range)?,
+        };
+        if let Some(ticket) = ticket {
+            let index = u32::try_from(self.places.len()).map_err(|_| NoRoom)?;
+            self.tickets.push((index, ticket));
+        }
+        self.places.push(place);
+        self.bytes += piece.len();
+        Ok(())
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            room: self.room.bytes(),
+            chunks: self.chunks.len(),
+            last_chunk_bytes: self.chunks.last().map_or(0, |chunk| chunk.bytes().len()),
+            places: self.places.len(),
+            tickets: self.tickets.len(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// Takes back all that came after `mark`.
+    pub(super) fn roll_back(&mut self, mark: Mark) {
+        for chunk in self.chunks.drain(mark.chunks..) {
+            self.pool.give(chunk);
+        }
+        if let Some(Chunk::Copied(bytes)) = self.chunks.last_mut() {
+            bytes.truncate(mark.last_chunk_bytes);
+        }
+        self.places.truncate(mark.places);
+        self.tickets.truncate(mark.tickets);
+        self.bytes = mark.bytes;
+        self.room.shrink_to(mark.room);
+    }
+
+    /// An arena of just the records that `keep` names, with exact buffers.
+    ///
+    /// Its room is taken from what this arena had, so that it can not fail: it is never larger.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let kept: Vec<bool> = (0..self.places.len()).map(&mut keep).collect();
+        let is_kept = |index: usize| kept.get(index).copied().unwrap_or(false);
+        let mut tickets = Vec::new();
+        let mut next = self.tickets.iter().peekable();
+        let mut places = Vec::new();
+        for (index, place) in self.places.iter().enumerate() {
+            while let Some((_, ticket)) = next.next_if(|(at, _)| *at as usize == index) {
+                if is_kept(index) {
+                    tickets.push((u32::try_from(places.len()).unwrap_or(u32::MAX), *ticket));
+                }
+            }
+            if is_kept(index) {
+                places.push(*place);
+            }
+        }
+        self.bytes = places.iter().map(|place| place.bytes as usize).sum();
+        self.places = places;
+        self.tickets = tickets;
+        self.compact();
+    }
+
+    /// Moves the records into one exact buffer when more than half of what they hold is unused.
+    fn compact(&mut self) {
+        let shared: usize = self
+            .chunks
+            .iter()
+            .map(|chunk| match chunk {
+                Chunk::Shared(body) => body.bytes.capacity(),
+                Chunk::Copied(_) => 0,
+            })
+            .sum();
+        let held = self.room.bytes() - ARENA_OVERHEAD_BYTES + shared;
+        if self.bytes > held / 2 {
+            return;
+        }
+        let missing = self.bytes.saturating_sub(self.room.bytes() - ARENA_OVERHEAD_BYTES);
+        if self.room.grow(missing).is_err() {
+            // Only slices of a shared body can need room of their own. They stay where they are.
+            return;
+        }
+        let mut exact = Vec::with_capacity(self.bytes);
+        let mut places = Vec::with_capacity(self.places.len());
+        for place in &self.places {
+            let start = u32::try_from(exact.len()).unwrap_or(u32::MAX);
+            exact.extend_from_slice(self.record(*place));
+            places.push(Place { chunk: 0, start, bytes: place.bytes });
+        }
+        for chunk in self.chunks.drain(..) {
+            self.pool.give(chunk);
+        }
+        self.chunks.push(Chunk::Copied(exact));
+        self.places = places;
+        self.room.shrink_to(ARENA_OVERHEAD_BYTES + self.bytes);
+    }
+
+    fn record(&self, place: Place) -> &[u8] {
+        let start = place.start as usize;
+        self.chunks
+            .get(place.chunk as usize)
+            .and_then(|chunk| chunk.bytes().get(start..start + place.bytes as usize))
+            .expect(
+                "a place lies inside its chunk: chunks only grow, and go only with their places",
+            )
+    }
+
+    fn copy(&mut self, record: &[u8], delimiter: Option<u8>) -> Result<Place, NoRoom> {
+        let bytes = record.len() + usize::from(delimiter.is_some());
+        let chunk = match self.chunks.last_mut() {
+            Some(Chunk::Copied(chunk)) if chunk.capacity() - chunk.len() >= bytes => chunk,
+            _ => self.add_chunk(bytes)?,
+        };
+        let start = chunk.len();
+        chunk.extend_from_slice(record);
+        chunk.extend(delimiter);
+        self.last_place(start, bytes)
+    }
+
+    fn add_chunk(&mut self, bytes: usize) -> Result<&mut Vec<u8>, NoRoom> {
+        let capacity = if bytes >= OWN_BUFFER_BYTES_MIN {
+            bytes
+        } else if self.chunks.is_empty() {
+            self.first_chunk_bytes.max(bytes.next_power_of_two())
+        } else {
+            (self.room.bytes() - ARENA_OVERHEAD_BYTES)
+                .next_power_of_two()
+                .clamp(OWN_BUFFER_BYTES_MIN, CHUNK_BYTES_MAX)
+        };
+        self.room.grow(capacity)?;
+        let chunk = self.pool.take(capacity);
+        match self.chunks.push_mut(Chunk::Copied(chunk)) {
+            Chunk::Copied(chunk) => Ok(chunk),
+            Chunk::Shared(_) => Err(NoRoom),
+        }
+    }
+
+    fn adopt(&mut self, body: &Arc<SharedBody>, range: &Range<usize>) -> Result<Place, NoRoom> {
+        let known =
+            matches!(self.chunks.last(), Some(Chunk::Shared(last)) if Arc::ptr_eq(last, body));
+        if !known {
+            self.chunks.push(Chunk::Shared(Arc::clone(body)));
+        }
+        self.last_place(range.start, range.len())
+    }
+
+    fn last_place(&self, start: usize, bytes: usize) -> Result<Place, NoRoom> {
+        let narrow = |wide: usize| u32::try_from(wide).map_err(|_| NoRoom);
+        Ok(Place {
+            chunk: narrow(self.chunks.len().saturating_sub(1))?,
+            start: narrow(start)?,
+            bytes: narrow(bytes)?,
+        })
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for chunk in self.chunks.drain(..) {
+            self.pool.give(chunk);
+        }
+    }
+}
+
+/// Full-size chunks that were used and can be used again, on any thread.
+#[derive(Debug, Clone)]
+pub struct ChunkPool {
+    spare: Sender<Vec<u8>>,
+    used: Receiver<Vec<u8>>,
+}
+
+impl ChunkPool {
+    /// An empty pool that keeps at most [`POOL_CHUNKS_MAX`] chunks.
+    #[must_use]
+    pub fn new() -> Self {
+        let (spare, used) = crossbeam_channel::bounded(POOL_CHUNKS_MAX);
+        Self { spare, used }
+    }
+
+    fn take(&self, capacity: usize) -> Vec<u8> {
+        if capacity == CHUNK_BYTES_MAX
+            && let Ok(chunk) = self.used.try_recv()
+        {
+            return chunk;
+        }
+        Vec::with_capacity(capacity)
+    }
+
+    fn give(&self, chunk: Chunk) {
+        let Chunk::Copied(mut chunk) = chunk else { return };
+        if chunk.capacity() == CHUNK_BYTES_MAX {
+            chunk.clear();
+            // A full pool gives the chunk back, and dropping it is what should happen then.
+            drop(self.spare.try_send(chunk));
+        }
+    }
+}
+
+impl Default for ChunkPool {
+    fn default() -> Self {
+        Self::new()
+    }
+}

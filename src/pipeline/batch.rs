@@ -1,0 +1,86 @@
+//! The closed batch: what crosses threads, and what the forwarder settles.
+//!
+//! It owns the records that are not settled yet, and the memory they take. A record leaves it only by
+//! [`Batch::retain`] or with the batch itself, and the lane's count follows. It sends nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::arena::Arena;
+use super::lane::Lane;
+use super::receipt::Ticket;
+
+/// Records of one stream, closed: nothing is added any more.
+#[derive(Debug)]
+pub struct Batch {
+    lane: Arc<Lane>,
+    arena: Arena,
+    opened_at: Instant,
+}
+
+impl Batch {
+    pub(super) fn new(lane: Arc<Lane>, arena: Arena, opened_at: Instant) -> Self {
+        lane.add_batch();
+        Self { lane, arena, opened_at }
+    }
+
+    /// The stream that the records are for.
+    #[must_use]
+    pub const fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// When the oldest record was accepted.
+    #[must_use]
+    pub const fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
+    /// How many records are not settled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Whether all records are settled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of the records that are not settled, before base64.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.arena.bytes()
+    }
+
+    /// The memory that the batch holds reserved, in bytes, without bodies that other batches share.
+    #[must_use]
+    pub const fn reserved_bytes(&self) -> usize {
+        self.arena.reserved_bytes()
+    }
+
+    /// The records that are not settled, in their order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.arena.records()
+    }
+
+    /// Who waits for which record: the record's index now, and the ticket.
+    pub fn tickets(&self) -> impl Iterator<Item = (usize, Ticket)> {
+        self.arena.tickets().iter().map(|(index, ticket)| (*index as usize, *ticket))
+    }
+
+    /// Keeps only the records that `keep` says yes to; the others are settled.
+    pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
+        let before = self.arena.len();
+        self.arena.retain(keep);
+        self.lane.drop_records(before - self.arena.len());
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.lane.drop_records(self.arena.len());
+        self.lane.drop_batch();
+    }
+}

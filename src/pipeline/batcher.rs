@@ -1,0 +1,217 @@
+//! The batcher: fills one open batch of one stream on one worker, and closes it.
+//!
+//! A batch closes when it is full by records or bytes, or when its linger time is over. A request's
+//! records go in through an [`Entry`]: all of them or none, and only a committed entry can leave. It is
+//! pure: it is given `now`, and what it closed is taken out of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::arena::{Arena, ChunkPool, Mark, Piece};
+use super::batch::Batch;
+use super::budget::NoRoom;
+use super::lane::Lane;
+use super::receipt::Ticket;
+
+/// When a batch closes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The most records in a batch: 1 to 500.
+    pub batch_records_max: usize,
+    /// The most raw bytes in a batch: up to 4 MiB. A single larger record goes alone.
+    pub batch_bytes_max: usize,
+    /// How long the first record of a batch waits for others at most.
+    pub linger: Duration,
+    /// How much the linger time is shortened at random, in percent, so that a fleet does not send in step.
+    pub linger_jitter_percent: u8,
+}
+
+/// The open batch of one stream on one worker. See the module.
+#[derive(Debug)]
+pub struct Batcher {
+    lane: Arc<Lane>,
+    limits: Limits,
+    pool: ChunkPool,
+    open: Option<Open>,
+    /// Closed and not yet taken, oldest first.
+    closed: Vec<Open>,
+    /// How large the last batch became: the next one is likely to be alike.
+    expected_bytes: usize,
+    random: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Open {
+    arena: Arena,
+    opened_at: Instant,
+    leaves_at: Instant,
+    /// Whether somebody waits until its records are delivered.
+    is_awaited: bool,
+}
+
+impl Batcher {
+    /// A batcher with no open batch.
+    #[must_use]
+    pub fn new(lane: Arc<Lane>, limits: Limits, pool: ChunkPool) -> Self {
+        let random = fastrand::Rng::new();
+        Self { lane, limits, pool, open: None, closed: Vec::new(), expected_bytes: 0, random }
+    }
+
+    /// The stream's lane.
+    #[must_use]
+    pub const fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// Begins to take the records of one request.
+    pub fn entry(&mut self, now: Instant) -> Entry<'_> {
+        let mark = self.open.as_ref().map(|open| (open.arena.mark(), open.is_awaited));
+        let closed_before = self.closed.len();
+        Entry { batcher: self, now, mark, closed_before, records: 0, bytes: 0, is_committed: false }
+    }
+
+    /// When the open batch has lingered long enough, if there is one.
+    #[must_use]
+    pub fn leaves_at(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.leaves_at)
+    }
+
+    /// Whether somebody waits for the delivery of a record in the open batch.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_awaited)
+    }
+
+    /// Closes the open batch if its time is over.
+    pub fn close_if_due(&mut self, now: Instant) {
+        if self.leaves_at().is_some_and(|at| at <= now) {
+            self.close();
+        }
+    }
+
+    /// Closes the open batch, if there is one.
+    pub fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.expected_bytes = open.arena.bytes();
+            self.closed.push(open);
+        }
+    }
+
+    /// Takes the oldest closed batch out.
+    pub fn take_closed(&mut self) -> Option<Batch> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        let Open { arena, opened_at, .. } = self.closed.remove(0);
+        Some(Batch::new(Arc::clone(&self.lane), arena, opened_at))
+    }
+
+    fn push(
+        &mut self,
+        piece: &Piece<'_>,
+        ticket: Option<Ticket>,
+        now: Instant,
+    ) -> Result<(), NoRoom> {
+        let is_full = self.open.as_ref().is_some_and(|open| {
+            open.arena.len() >= self.limits.batch_records_max
+                || open.arena.bytes() + piece.len() > self.limits.batch_bytes_max
+        });
+        if is_full {
+            self.close();
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let leaves_at = now + self.next_linger();
+                let arena = Arena::new(self.lane.share(), &self.pool, self.expected_bytes)?;
+                self.open.insert(Open { arena, opened_at: now, leaves_at, is_awaited: false })
+            }
+        };
+        open.arena.push(piece, ticket)?;
+        open.is_awaited |= ticket.is_some();
+        Ok(())
+    }
+
+    fn next_linger(&mut self) -> Duration {
+        let most = f64::from(self.limits.linger_jitter_percent.min(100)) / 100.0;
+        self.limits.linger.mul_f64(1.0 - most * self.random.f64())
+    }
+
+    /// Undoes an entry that began at `mark` when `closed_before` batches were closed.
+    fn undo(&mut self, mark: Option<(Mark, bool)>, closed_before: usize) {
+        // The batch that was open then is the first that was closed since, or still the open one.
+        if self.closed.len() > closed_before {
+            let mut since = self.closed.drain(closed_before..);
+            self.open = since.next();
+        }
+        match mark {
+            None => self.open = None,
+            Some((mark, was_awaited)) => {
+                if let Some(open) = &mut self.open {
+                    open.arena.roll_back(mark);
+                    open.is_awaited = was_awaited;
+                }
+            }
+        }
+    }
+}
+
+/// The records of one request on their way in. Dropped without [`Entry::commit`], it was never there.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    batcher: &'a mut Batcher,
+    now: Instant,
+    mark: Option<(Mark, bool)>,
+    closed_before: usize,
+    records: usize,
+    bytes: usize,
+    is_committed: bool,
+}
+
+impl Entry<'_> {
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when memory is full. What was added before is still there, so that the
+    /// caller chooses between committing that and leaving nothing behind.
+    pub fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
+        self.batcher.push(piece, ticket, self.now)?;
+        self.records += 1;
+        self.bytes += piece.len();
+        Ok(())
+    }
+
+    /// How many records were added.
+    #[must_use]
+    pub const fn records(&self) -> usize {
+        self.records
+    }
+
+    /// How many bytes were added, with delimiters.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Accepts the records.
+    pub fn commit(mut self) {
+        self.is_committed = true;
+        self.batcher.lane.add_records(self.records);
+        let limits = &self.batcher.limits;
+        // A batch that can take nothing more need not wait for the record that finds it full.
+        if self.batcher.open.as_ref().is_some_and(|open| {
+            open.arena.len() >= limits.batch_records_max
+                || open.arena.bytes() >= limits.batch_bytes_max
+        }) {
+            self.batcher.close();
+        }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            self.batcher.undo(self.mark, self.closed_before);
+        }
+    }
+}

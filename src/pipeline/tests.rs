@@ -1,0 +1,230 @@
+//! What must hold for the batcher and the arena, whatever is put in.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::testing::{lane, limits};
+use super::{Batch, Batcher, ChunkPool, Limits, Piece, SharedBody};
+
+fn contents(batch: &Batch) -> Vec<Vec<u8>> {
+    batch.records().map(<[u8]>::to_vec).collect()
+}
+
+fn drain(batcher: &mut Batcher) -> Vec<Batch> {
+    std::iter::from_fn(|| batcher.take_closed()).collect()
+}
+
+fn copy(record: &[u8]) -> Piece<'_> {
+    Piece::Copy(record, None)
+}
+
+#[test]
+fn a_batch_closes_at_its_last_record_and_not_before() {
+    let lane = lane("demo", 1 << 22);
+    let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
+    let now = Instant::now();
+    for _ in 0..499 {
+        let mut entry = batcher.entry(now);
+        entry.push(&copy(b"x"), None).unwrap();
+        entry.commit();
+    }
+    assert!(batcher.take_closed().is_none());
+    let mut entry = batcher.entry(now);
+    entry.push(&copy(b"x"), None).unwrap();
+    entry.commit();
+    assert_eq!(batcher.take_closed().unwrap().len(), 500);
+}
+
+#[test]
+fn a_batch_holds_its_last_byte_and_the_next_byte_opens_another() {
+    let lane = lane("demo", 1 << 26);
+    let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
+    let quarter = vec![0; 1_000_000];
+    let rest = vec![0; 4_194_304 - 4_000_000 - 1];
+    let mut entry = batcher.entry(Instant::now());
+    for record in [&quarter, &quarter, &quarter, &quarter, &rest, &vec![0], &vec![0]] {
+        entry.push(&copy(record), None).unwrap();
+    }
+    entry.commit();
+    batcher.close();
+    let bytes: Vec<usize> = drain(&mut batcher).iter().map(Batch::bytes).collect();
+    assert_eq!(bytes, [4_194_304, 1]);
+}
+
+#[test]
+fn a_batch_leaves_when_its_first_record_has_lingered() {
+    let lane = lane("demo", 1 << 20);
+    let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
+    let opened = Instant::now();
+    for late in [0, 400, 999] {
+        let mut entry = batcher.entry(opened + Duration::from_millis(late));
+        entry.push(&copy(b"x"), None).unwrap();
+        entry.commit();
+    }
+    batcher.close_if_due(opened + Duration::from_millis(999));
+    assert!(batcher.take_closed().is_none());
+    batcher.close_if_due(opened + Duration::from_secs(1));
+    let batch = batcher.take_closed().unwrap();
+    assert_eq!((batch.len(), batch.opened_at()), (3, opened));
+}
+
+#[test]
+fn jitter_only_ever_shortens_the_linger_time() {
+    let limits = Limits { linger_jitter_percent: 20, ..limits() };
+    let mut batcher = Batcher::new(lane("demo", 1 << 20), limits, ChunkPool::new());
+    let now = Instant::now();
+    for _ in 0..200 {
+        let mut entry = batcher.entry(now);
+        entry.push(&copy(b"x"), None).unwrap();
+        entry.commit();
+        let linger = batcher.leaves_at().unwrap() - now;
+        assert!(linger >= Duration::from_millis(800) && linger <= Duration::from_secs(1));
+        batcher.close();
+        drop(drain(&mut batcher));
+    }
+}
+
+#[test]
+fn memory_is_counted_as_capacity_and_given_back_in_full() {
+    let lane = lane("demo", 1 << 22);
+    let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(Instant::now());
+    entry.push(&copy(b"x"), None).unwrap();
+    entry.commit();
+    assert!(lane.share().used_bytes() >= 4_096, "one byte takes the chunk that it lies in");
+    batcher.close();
+    drop(drain(&mut batcher));
+    assert_eq!((lane.share().used_bytes(), lane.records_in_memory()), (0, 0));
+}
+
+#[test]
+fn a_shared_body_is_paid_for_until_its_last_record_is_settled() {
+    let lane = lane("demo", 1 << 20);
+    let body = b"a\nb\nc\n".to_vec();
+    let room = lane.share().reserve(body.capacity()).unwrap();
+    let body = SharedBody::new(body, room);
+    let limits = Limits { batch_records_max: 2, ..limits() };
+    let mut batcher = Batcher::new(lane.clone(), limits, ChunkPool::new());
+    let mut entry = batcher.entry(Instant::now());
+    for at in [0, 2, 4] {
+        entry.push(&Piece::Slice(&body, at..at + 2), None).unwrap();
+    }
+    entry.commit();
+    batcher.close();
+    drop(body);
+    let mut batches = drain(&mut batcher);
+    assert_eq!(contents(&batches[1]), [b"c\n"]);
+    assert_eq!(contents(&batches.remove(0)), [b"a\n", b"b\n"]);
+    assert!(lane.share().used_bytes() > 0);
+    drop(batches);
+    assert_eq!(lane.share().used_bytes(), 0);
+}
+
+#[test]
+fn settling_most_of_a_batch_gives_most_of_its_memory_back() {
+    let lane = lane("demo", 1 << 22);
+    let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(Instant::now());
+    for index in 0..500_u32 {
+        entry.push(&copy(&[&index.to_be_bytes()[..], &[7; 2_000]].concat()), None).unwrap();
+    }
+    entry.commit();
+    let mut batch = batcher.take_closed().unwrap();
+    batch.retain(|index| index % 100 == 7);
+    assert!(batch.reserved_bytes() < 20_000, "{} bytes for five records", batch.reserved_bytes());
+    assert_eq!(lane.records_in_memory(), 5);
+    let left: Vec<u32> =
+        batch.records().map(|record| u32::from_be_bytes(record[..4].try_into().unwrap())).collect();
+    assert_eq!(left, [7, 107, 207, 307, 407]);
+}
+
+/// One request of a random life: its records, whether it is committed, and how long after the last one.
+type Request = (Vec<Vec<u8>>, bool, u64);
+
+fn requests() -> impl Strategy<Value = Vec<Request>> {
+    let record = prop::collection::vec(any::<u8>(), 0..300);
+    prop::collection::vec(
+        (prop::collection::vec(record, 0..12), prop::bool::weighted(0.8), 0..700_u64),
+        0..40,
+    )
+}
+
+proptest! {
+    /// Everything that was committed comes out once, in order, within the limits; nothing else does.
+    #[test]
+    fn what_was_committed_comes_out_once_in_order_and_within_the_limits(
+        requests in requests(), records_max in 1..9_usize, bytes_max in 1..900_usize,
+        room in 8_000..90_000_usize,
+    ) {
+        let lane = lane("demo", room);
+        let limits = Limits { batch_records_max: records_max, batch_bytes_max: bytes_max, ..limits() };
+        let mut batcher = Batcher::new(lane.clone(), limits, ChunkPool::new());
+        let mut now = Instant::now();
+        let (mut expected, mut batches) = (VecDeque::new(), Vec::new());
+        for (records, commit, later) in requests {
+            now += Duration::from_millis(later);
+            batcher.close_if_due(now);
+            let reserved = lane.share().used_bytes();
+            let mut entry = batcher.entry(now);
+            let fits = records.iter().all(|record| entry.push(&copy(record), None).is_ok());
+            if commit && fits {
+                entry.commit();
+                expected.extend(records);
+            } else {
+                drop(entry);
+                prop_assert_eq!(lane.share().used_bytes(), reserved, "a refused request left something");
+            }
+            // The forwarder takes what was closed now and then.
+            if later % 2 == 0 {
+                batches.extend(drain(&mut batcher));
+            }
+            prop_assert!(lane.share().used_bytes() <= room);
+        }
+        batcher.close();
+        batches.extend(drain(&mut batcher));
+        prop_assert_eq!(lane.records_in_memory(), expected.len() as u64);
+        for batch in &batches {
+            prop_assert!(batch.len() <= records_max);
+            prop_assert!(batch.bytes() <= bytes_max || batch.len() == 1);
+            for record in batch.records() {
+                prop_assert_eq!(Some(record.to_vec()), expected.pop_front());
+            }
+        }
+        prop_assert!(expected.is_empty());
+        drop(batches);
+        prop_assert_eq!((lane.share().used_bytes(), lane.records_in_memory()), (0, 0));
+    }
+
+    /// Whatever is settled, the rest is byte for byte what it was, with its tickets.
+    #[test]
+    fn what_is_retained_is_what_was_put_in(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5_000), 1..40),
+        rounds in prop::collection::vec(any::<u64>(), 1..4),
+    ) {
+        let lane = lane("demo", 1 << 24);
+        let (_post, mut boxes) = super::post(1);
+        let receipt = super::Book::new(boxes.remove(0)).open(records.len());
+        let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        for (index, record) in records.iter().enumerate() {
+            let ticket = (index % 3 == 0).then(|| receipt.ticket(index));
+            entry.push(&copy(record), ticket).unwrap();
+        }
+        entry.commit();
+        batcher.close();
+        let mut batch = batcher.take_closed().unwrap();
+        let mut expected: Vec<(usize, Vec<u8>)> = records.into_iter().enumerate().collect();
+        for round in rounds {
+            let mut index = 0;
+            expected.retain(|_| { index += 1; round >> (index % 64) & 1 == 0 });
+            batch.retain(|index| round >> ((index + 1) % 64) & 1 == 0);
+            prop_assert_eq!(contents(&batch), expected.iter().map(|(_, r)| r.clone()).collect::<Vec<_>>());
+            let tickets: Vec<_> = batch.tickets().collect();
+            let wanted: Vec<_> = expected.iter().enumerate().filter(|(_, (original, _))| original % 3 == 0)
+                .map(|(now, (original, _))| (now, receipt.ticket(*original))).collect();
+            prop_assert_eq!(tickets, wanted);
+        }
+    }
+}
