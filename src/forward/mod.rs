@@ -1,1 +1,75 @@
-//! (to be written)
+//! Closed batches to the service: sending, settling each record, sending again only what failed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to, and as whom.
+    pub upstream: Upstream,
+    /// How long a connection to the service may take to be made.
+    pub connect_timeout: Duration,
+    /// How long one request may take in all.
+    pub attempt_timeout: Duration,
+    /// The most requests of one stream that are under way at once. The true number adapts below it.
+    pub requests_in_flight_max: usize,
+    /// The most raw bytes that are under way at once, over all streams. A single request may always go.
+    pub bytes_in_flight_max: usize,
+    /// The upper bound of the first wait before something is sent again; each further one doubles it.
+    pub backoff_min: Duration,
+    /// The upper bound of every such wait.
+    pub backoff_max: Duration,
+    /// After how many failed requests in a row a stream's circuit opens.
+    pub circuit_failures: u32,
+    /// How often a stream that is held is asked again at first; the wait doubles up to `hold_max`.
+    pub hold_min: Duration,
+    /// How often a stream that is held is asked again at last.
+    pub hold_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            upstream: Upstream::default(),
+            connect_timeout: Duration::from_secs(3),
+            attempt_timeout: Duration::from_secs(30),
+            requests_in_flight_max: 8,
+            bytes_in_flight_max: 16 * 1024 * 1024,
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(20),
+            circuit_failures: 5,
+            hold_min: Duration::from_secs(5),
+            hold_max: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Where the service is, and how it is reached. Never taken from the application's `AWS_ENDPOINT_URL*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// The Region; otherwise from the environment, the profile or the instance.
+    pub region: Option<String>,
+    /// The endpoint's URL; otherwise the Region's own.
+    pub endpoint: Option<String>,
+    /// The named profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// A proxy's URL for HTTPS.
+    pub proxy: Option<String>,
+    /// A file of PEM certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the FIPS endpoints are used.
+    pub fips: bool,
+    /// Whose signature the requests carry.
+    pub credentials: Credentials,
+}
+
+/// Where credentials come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// The complete AWS chain: environment, profile, web identity, ECS, EKS pod identity, IMDS.
+    #[default]
+    Chain,
+    /// A fixed pair that means nothing, for the embedded emulator, which verifies no signature.
+    Embedded,
+}

@@ -1,1 +1,27 @@
-//! (to be written)
+//! Logs and metrics: how they are set up, once for the process.
+
+/// The logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged, as `tracing` directives: `info`, or `info,standpipe::forward=debug`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
