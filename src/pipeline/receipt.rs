@@ -199,6 +199,16 @@ impl Receipt {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         Ticket { worker: self.worker, slot: self.slot, life: self.life, index }
     }
+
+    /// Waits for the first `records` only: the others were not taken.
+    ///
+    /// To be called before any ticket can have been settled.
+    pub fn shorten(&self, records: usize) {
+        if let Some(slot) = self.slots.borrow_mut().at(self.slot) {
+            slot.delivered.truncate(records);
+            slot.missing = slot.missing.min(records);
+        }
+    }
 }
 
 impl Future for Receipt {
