@@ -64,6 +64,9 @@ pub(super) async fn read(
 
 /// Reads what is left of a body that nobody wants, as far as that is bounded.
 pub(super) async fn drain(incoming: &mut Incoming) {
+    if incoming.is_end_stream() {
+        return;
+    }
     let all = async {
         let mut bytes = 0;
         while bytes <= DRAIN_BYTES_MAX {
@@ -73,10 +76,8 @@ pub(super) async fn drain(incoming: &mut Incoming) {
             }
         }
     };
-    if !incoming_is_over(incoming) {
-        // A client that goes on past this bound loses its connection, and with it perhaps the answer.
-        drop(tokio::time::timeout(DRAIN_TIME_MAX, all).await);
-    }
+    // A client that goes on past this bound loses its connection, and with it perhaps the answer.
+    drop(tokio::time::timeout(DRAIN_TIME_MAX, all).await);
 }
 
 async fn read_on(
@@ -91,7 +92,7 @@ async fn read_on(
         Some(_) => return Err(Refusal::BodyTooLarge { bytes_max }),
     };
     let Some(first) = next_data(incoming).await? else { return Ok(Body::Small(Bytes::new())) };
-    if incoming_is_over(incoming) && first.len() <= bytes_max {
+    if incoming.is_end_stream() && first.len() <= bytes_max {
         return Ok(Body::Small(first));
     }
     let mut room = share.empty_reservation();
@@ -131,15 +132,11 @@ fn grow(whole: &mut Vec<u8>, room: &mut Reservation, more: usize) -> Result<(), 
 
 async fn next_data(incoming: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
     while let Some(frame) = incoming.frame().await {
-        let frame = frame
-            .map_err(|error| Refusal::Malformed(format!("the body breaks off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Refusal::Malformed(format!("the body breaks off: {error}")))?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
     }
     Ok(None)
-}
-
-fn incoming_is_over(incoming: &Incoming) -> bool {
-    incoming.is_end_stream()
 }

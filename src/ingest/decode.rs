@@ -79,9 +79,10 @@ pub(super) async fn decode(
             output.reserve_exact(output.capacity() - filled + more);
         }
         output.resize(filled + STEP_BYTES, 0);
-        let written = inflate
-            .read(output.get_mut(filled..).unwrap_or_default())
-            .map_err(|error| Refusal::Malformed(format!("the body does not decompress: {error}")))?;
+        let written =
+            inflate.read(output.get_mut(filled..).unwrap_or_default()).map_err(|error| {
+                Refusal::Malformed(format!("the body does not decompress: {error}"))
+            })?;
         output.truncate(filled + written);
         if written == 0 {
             break;
@@ -117,7 +118,11 @@ mod tests {
         zstd::bulk::compress(text, 1).unwrap()
     }
 
-    async fn decoded(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    async fn decoded(
+        encoding: Encoding,
+        body: &[u8],
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Refusal> {
         let share = Budget::new(1 << 24).share(0);
         let mut room = share.empty_reservation();
         let result = decode(encoding, body, bytes_max, &mut room).await;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use base64_simd::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
@@ -40,22 +40,13 @@ const MANAGEMENT: [&str; 8] = [
 ];
 
 /// Answers one call of the API.
-pub(super) async fn call(worker: &Worker, request: &mut Request<Incoming>) -> Answer {
-    let mut answer = match dispatch(worker, request).await {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            worker.metrics.firehose_refused(&refusal);
-            body::drain(request.body_mut()).await;
-            refusal.wire(worker.shared.config.retry_after)
-        }
-    };
-    if let Ok(id) = HeaderValue::from_str(&worker.shared.ids.request_id()) {
-        answer.headers_mut().insert(REQUEST_ID_HEADER, id);
+pub(super) async fn call(
+    worker: &Rc<Worker>,
+    request: &mut Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::MethodNotAllowed("POST"));
     }
-    answer
-}
-
-async fn dispatch(worker: &Worker, request: &mut Request<Incoming>) -> Result<Answer, Refusal> {
     let target = request.headers().get(&TARGET_HEADER).map(HeaderValue::as_bytes);
     let operation = target
         .and_then(|target| target.strip_prefix(TARGET_PREFIX))
@@ -69,6 +60,13 @@ async fn dispatch(worker: &Worker, request: &mut Request<Incoming>) -> Result<An
             let known = MANAGEMENT.iter().find(|operation| operation.as_bytes() == other);
             Err(known.map_or(Refusal::UnknownOperation, |name| Refusal::ForbiddenOperation(name)))
         }
+    }
+}
+
+/// Gives an answer the request id that SDKs show.
+pub(super) fn add_request_id(worker: &Worker, answer: &mut Answer) {
+    if let Ok(id) = HeaderValue::from_str(&worker.shared.ids.request_id()) {
+        answer.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
 }
 
@@ -110,30 +108,41 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     // Validating all of the text at once is cheaper than string by string.
     let text = std::str::from_utf8(body)
         .map_err(|error| Refusal::NotSerialized(format!("the body is not UTF-8: {error}")))?;
-    serde_json::from_str(text)
-        .map_err(|error| Refusal::NotSerialized(format!("the body is not the call's JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| {
+        Refusal::NotSerialized(format!("the body is not the call's JSON: {error}"))
+    })
 }
 
 async fn put(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     request: &mut Request<Incoming>,
     shape: Shape,
 ) -> Result<Answer, Refusal> {
     let body = read(worker, request).await?;
-    let invocation = request.headers().get(&INVOCATION_HEADER).map(HeaderValue::as_bytes);
-    let (Some(repeats), Some(invocation)) = (&worker.shared.repeats, invocation) else {
+    let invocation = request.headers().get(&INVOCATION_HEADER);
+    let (true, Some(invocation)) = (worker.shared.repeats.is_some(), invocation) else {
         return put_once(worker, request.headers(), body, shape).await;
     };
-    match repeats.turn(invocation, shape == Shape::Single, body.bytes()).await {
-        Turn::Again(remembered) => {
-            worker.metrics.repeated();
-            Ok(remembered.answer())
+    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
+    let (worker, invocation) = (Rc::clone(worker), invocation.clone());
+    let headers = request.headers().clone();
+    tokio::task::spawn_local(async move {
+        let Some(repeats) = &worker.shared.repeats else {
+            return put_once(&worker, &headers, body, shape).await;
+        };
+        match repeats.turn(invocation.as_bytes(), shape == Shape::Single, body.bytes()).await {
+            Turn::Again(remembered) => {
+                worker.metrics.repeated();
+                Ok(remembered.answer())
+            }
+            Turn::First(first) => {
+                let answer = put_once(&worker, &headers, body, shape).await?;
+                Ok(first.remember(answer).await)
+            }
         }
-        Turn::First(first) => {
-            let answer = put_once(worker, request.headers(), body, shape).await?;
-            Ok(first.remember(answer).await)
-        }
-    }
+    })
+    .await
+    .unwrap_or(Err(Refusal::Stopping))
 }
 
 async fn put_once(
@@ -335,7 +344,8 @@ fn list(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
     let all = worker.shared.streams.all();
     let mut names =
         all.iter().map(|stream| stream.lane.name().as_str()).filter(|name| *name > after.as_ref());
-    let page: Vec<&str> = names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let page: Vec<&str> =
+        names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
     let listed = serde_json::json!({
         "DeliveryStreamNames": page,
         "HasMoreDeliveryStreams": names.next().is_some(),

@@ -52,13 +52,14 @@ pub(super) async fn take(
 pub(super) fn wanted_ack(headers: &HeaderMap, settings: &StreamSettings) -> Result<Ack, Refusal> {
     let wanted = match headers.get(ACK_HEADER) {
         None => settings.ack,
-        Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(
-            || {
+        Some(value) => {
+            value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
                 Refusal::Malformed(
-                    "the header \"standpipe-ack\" is one of memory, durable and delivered".to_owned(),
+                    "the header \"standpipe-ack\" is one of memory, durable and delivered"
+                        .to_owned(),
                 )
-            },
-        )?,
+            })?
+        }
     };
     // Durable is durable or it is refused: there is no spool to make it so.
     match wanted.max(settings.min_ack) {
@@ -99,9 +100,9 @@ impl Cut {
             is_lines: match settings.framing {
                 Framing::Lines => true,
                 Framing::Body => false,
-                Framing::Auto => headers
-                    .get(CONTENT_TYPE)
-                    .is_some_and(|value| is_line_type(value.as_bytes())),
+                Framing::Auto => {
+                    headers.get(CONTENT_TYPE).is_some_and(|value| is_line_type(value.as_bytes()))
+                }
             },
             ends_with_newline: settings.delimiter != Delimiter::None,
         }

@@ -11,7 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX, StreamName};
+use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
 /// A request that left nothing behind, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,29 @@ struct Wording {
 }
 
 impl Refusal {
+    /// All stable codes.
+    pub(super) const CODES: &[&str] = &[
+        "malformed",
+        "invalid",
+        "unauthorized",
+        "cross_origin",
+        "forbidden_operation",
+        "no_such_path",
+        "unknown_stream",
+        "unknown_operation",
+        "method_not_allowed",
+        "slow_body",
+        "record_too_large",
+        "batch_too_large",
+        "body_too_large",
+        "decoded_too_large",
+        "unsupported_encoding",
+        "durable_unavailable",
+        "no_room",
+        "too_many_requests",
+        "stopping",
+    ];
+
     /// The stable code: for `code` in answers and as the metric's label.
     pub(super) fn code(&self) -> &'static str {
         self.wording().code
@@ -85,7 +108,8 @@ impl Refusal {
             "code": code,
             "detail": detail,
         });
-        if let (Self::RecordTooLarge { index, .. }, Some(members)) = (self, problem.as_object_mut()) {
+        if let (Self::RecordTooLarge { index, .. }, Some(members)) = (self, problem.as_object_mut())
+        {
             members.insert("index".to_owned(), (*index).into());
         }
         self.response(status, "application/problem+json", problem.to_string(), retry_after)
@@ -95,8 +119,7 @@ impl Refusal {
     pub(super) fn wire(&self, retry_after: Duration) -> Response<Full<Bytes>> {
         let Wording { status, wire, detail, .. } = self.wording();
         // The API has two statuses for a caller's fault and for its own; clients look at the type.
-        let status =
-            if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
+        let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
         let error = serde_json::json!({ "__type": wire, "message": detail });
         self.response(status, super::response::AMZ_JSON, error.to_string(), retry_after)
     }
@@ -128,6 +151,7 @@ impl Refusal {
     }
 
     /// The table of all refusals.
+    #[expect(clippy::too_many_lines, reason = "one table, one row a refusal, nothing else")]
     fn wording(&self) -> Wording {
         const INVALID: &str = "InvalidArgumentException";
         const DENIED: &str = "AccessDeniedException";
@@ -160,7 +184,8 @@ impl Refusal {
                 404,
                 "no_such_path",
                 NO_OPERATION,
-                "records go to POST /v1/streams/{stream}/records, the Firehose API to POST /".into(),
+                "records go to POST /v1/streams/{stream}/records, the Firehose API to POST /"
+                    .into(),
             ),
             Self::UnknownStream(name) => (
                 404,
@@ -193,11 +218,13 @@ impl Refusal {
                 (413, "body_too_large", INVALID, detail.into())
             }
             Self::DecodedTooLarge { bytes_max } => {
-                let detail = format!("the body has more than {bytes_max} bytes after decompression");
+                let detail =
+                    format!("the body has more than {bytes_max} bytes after decompression");
                 (413, "decoded_too_large", INVALID, detail.into())
             }
             Self::UnsupportedEncoding(found) => {
-                let detail = format!("content-encoding {found:?} is neither gzip, zstd nor identity");
+                let detail =
+                    format!("content-encoding {found:?} is neither gzip, zstd nor identity");
                 (415, "unsupported_encoding", NOT_SERIALIZED, detail.into())
             }
             Self::DurableUnavailable => (
@@ -269,11 +296,6 @@ pub(super) fn bad_record_count(records: usize) -> Refusal {
         format!("have length less than or equal to {BATCH_RECORDS_MAX}")
     };
     validation("'[...]'", "records", &constraint)
-}
-
-/// The stream's name is well formed and unknown.
-pub(super) fn unknown(name: &StreamName) -> Refusal {
-    Refusal::UnknownStream(name.to_string())
 }
 
 fn shortened(text: &str) -> String {

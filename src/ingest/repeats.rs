@@ -5,12 +5,15 @@
 //! put its records twice. Repeats that come while the first is still served wait for it. Refusals are
 //! not remembered. The window is bounded in time, entries and bytes; the oldest entry goes first.
 
-#[expect(clippy::disallowed_types, reason = "opt-in; taken once per call, never held across a wait")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "opt-in; taken once per call, never held across a wait"
+)]
 use std::sync::{Mutex, MutexGuard};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -107,7 +110,6 @@ impl Repeats {
         }
     }
 
-    #[expect(clippy::disallowed_types, reason = "opt-in; taken once per call")]
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().expect("no holder of this lock panics")
     }
@@ -192,11 +194,10 @@ impl Key {
     }
 }
 
-/// How long an answer is remembered at most, whatever is configured.
-pub const WINDOW_MAX: Duration = Duration::from_secs(3_600);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ingest::response::answer;
 

@@ -17,7 +17,12 @@ pub(super) struct Shared {
     pub(super) repeats: Option<Repeats>,
     pub(super) connections: Count,
     pub(super) requests: Count,
+    /// Connections beyond the bound that are being told so.
+    pub(super) refusals: Count,
 }
+
+/// How many connections beyond the bound are told so at once. Further ones are closed without a word.
+const REFUSALS_MAX: usize = 64;
 
 /// A count with a bound.
 #[derive(Debug)]
@@ -60,6 +65,7 @@ impl Shared {
         Arc::new(Self {
             connections: Count::new(config.connections_max),
             requests: Count::new(config.requests_max),
+            refusals: Count::new(REFUSALS_MAX),
             repeats: config.repeats.clone().map(Repeats::new),
             ids: Ids::new(),
             config,

@@ -2,7 +2,10 @@
 //!
 //! Every worker keeps what it has looked up, so that this is asked once per worker and stream.
 
-#[expect(clippy::disallowed_types, reason = "asked once per worker and stream, never per record")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "asked once per worker and stream, never per record"
+)]
 use std::sync::RwLock;
 
 use std::collections::BTreeMap;
@@ -29,7 +32,10 @@ pub struct Streams {
     budget: Arc<Budget>,
     any: Option<AnyStream>,
     configured: usize,
-    #[expect(clippy::disallowed_types, reason = "asked once per worker and stream, never per record")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "asked once per worker and stream, never per record"
+    )]
     known: RwLock<BTreeMap<StreamName, Arc<Stream>>>,
 }
 

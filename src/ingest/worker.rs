@@ -127,7 +127,10 @@ impl Worker {
 
     /// Waits until the service has all records of a receipt, as long as that is allowed.
     pub(super) async fn delivery(&self, receipt: Receipt) -> Option<Vec<Delivered>> {
-        tokio::time::timeout(self.shared.config.delivered_wait, receipt).await.ok()
+        let begun = Instant::now();
+        let delivered = tokio::time::timeout(self.shared.config.delivered_wait, receipt).await.ok();
+        self.metrics.waited(begun.elapsed().as_secs_f64(), delivered.is_some());
+        delivered
     }
 
     /// Closes batches when their time has come, until the end.
