@@ -36,7 +36,7 @@ DELIVERY_SECONDS_MAX = 60
 # --- The contract, as far as the tests depend on its spelling ------------------------------------
 
 
-def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=None):
+def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=None, grace_ms=None):
     """A configuration file for a Standpipe on free ports."""
     lines = ["[ingest]", 'listen = "127.0.0.1:0"']
     if socket_path:
@@ -44,6 +44,8 @@ def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=Non
     lines += ["[admin]", 'listen = "127.0.0.1:0"']
     if memory_bytes_max:
         lines += ["[pipeline]", f"memory_bytes_max = {memory_bytes_max}"]
+    if grace_ms:
+        lines += ["[lifecycle]", f"grace_ms = {grace_ms}"]
     if upstream:
         lines += ["[upstream]", f'region = "{REGION}"', f'endpoint = "{upstream}"']
     for stream in streams:
@@ -76,13 +78,24 @@ def delivered_folder(home, stream):
 def wait_until(what, condition, seconds=DELIVERY_SECONDS_MAX):
     """Calls `condition` until it returns something true, and returns that; fails with `what` at the end."""
     deadline = time.monotonic() + seconds
-    while True:
-        last = condition()
-        if last:
-            return last
+    while not (last := condition()):
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds} s in vain: {what}")
+            pytest.fail(f"waited {seconds} s in vain until {what}")
         time.sleep(0.05)
+    return last
+
+
+def wait_for_all(ledger, delivered):
+    """Waits until every record of the ledger is in what `delivered` returns, and returns that."""
+    deadline = time.monotonic() + DELIVERY_SECONDS_MAX
+    while missing := ledger.missing(data := delivered()):
+        if time.monotonic() > deadline:
+            pytest.fail(
+                f"{len(missing)} of {len(ledger.ids)} accepted records are not delivered after "
+                f"{DELIVERY_SECONDS_MAX} s; the first are {missing[:3]}"
+            )
+        time.sleep(0.05)
+    return data
 
 
 def tool(name):
@@ -146,18 +159,18 @@ class Ledger:
         return part
 
     def missing(self, data):
+        """The ids that are not in `data`."""
         found = set(self.ID.findall(data))
         return [id for id in self.ids if id.encode() not in found]
 
     def check_exactly_once(self, data):
         counts = Counter(id.decode() for id in self.ID.findall(data) if id.decode().startswith(self.prefix + "-"))
         lost = [id for id in self.ids if counts[id] == 0]
-        repeated = {id: n for id, n in counts.items() if n > 1}
+        repeated = [f"{id} {n} times" for id, n in counts.items() if n > 1]
         foreign = sorted(counts.keys() - set(self.ids))
-        assert not (lost or repeated or foreign), (
-            f"of {len(self.ids)} records {len(lost)} are lost (first: {lost[:3]}), {len(repeated)} came more "
-            f"than once (first: {list(repeated.items())[:3]}), {len(foreign)} were never accepted (first: {foreign[:3]})"
-        )
+        faults = {"lost": lost, "delivered more than once": repeated, "never accepted": foreign}
+        told = [f"{len(ids)} {fault} ({', '.join(ids[:3])}, ...)" for fault, ids in faults.items() if ids]
+        assert not told, f"of {len(self.ids)} records: {'; '.join(told)}"
 
 
 # --- Processes ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from harness import Ledger, environment, tool, wait_until
+from harness import Ledger, environment, tool, wait_for_all
 
 
 def scrape(pipe):
@@ -18,7 +18,7 @@ def test_promtool_finds_nothing_wrong_with_the_metrics(embedded):
     embedded.post("demo", b"".join(ledger.records(20)), content_type="application/x-ndjson")
     embedded.post("nobody", b"refused")
     embedded.wire("PutRecord", b"{")
-    wait_until("the records are delivered", lambda: not ledger.missing(embedded.delivered("demo")))
+    wait_for_all(ledger, lambda: embedded.delivered("demo"))
     metrics = scrape(embedded)
     assert "standpipe_" in metrics
 
@@ -29,7 +29,7 @@ def test_promtool_finds_nothing_wrong_with_the_metrics(embedded):
     assert run.returncode == 0 and not run.stderr.strip(), run.stderr
 
 
-def test_the_application_can_be_told_apart_as_live_and_ready(shared_embedded):
+def test_a_standpipe_that_serves_is_live_and_ready(shared_embedded):
     for path in ["/livez", "/readyz"]:
         assert shared_embedded.http.get(shared_embedded.admin + path, timeout=10).status_code == 200, path
 

@@ -1,10 +1,11 @@
 """boto3 against Standpipe, as an application uses it that has changed one environment variable."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
-from harness import Ledger, configuration, free_port, wait_until
+from harness import Ledger, configuration, free_port, wait_for_all
 
 RECORD_BYTES_MAX = 1_024_000
 BATCH_RECORDS_MAX = 500
@@ -55,7 +56,7 @@ def test_records_are_delivered_while_standpipe_runs_not_only_when_it_stops(embed
     ledger = Ledger("linger")
     sdk(embedded).put_record(DeliveryStreamName="demo", Record={"Data": ledger.record()})
 
-    wait_until("the linger time closes the batch", lambda: not ledger.missing(embedded.delivered("demo")), 20)
+    wait_for_all(ledger, lambda: embedded.delivered("demo"))
 
 
 def test_a_record_of_the_largest_size_and_an_empty_one_are_both_taken(embedded, sdk):
@@ -226,9 +227,7 @@ def test_with_the_header_delivered_the_answer_carries_the_ids_of_the_service(emb
     )
     ledger = Ledger("delivered")
 
-    answer = client.put_record_batch(
-        DeliveryStreamName="demo", Records=[{"Data": data} for data in ledger.records(3)]
-    )
+    answer = client.put_record_batch(DeliveryStreamName="demo", Records=[{"Data": data} for data in ledger.records(3)])
 
     assert answer["FailedPutCount"] == 0
     assert answer["Encrypted"] is False, "the emulator's stream is not encrypted, and says so"
@@ -237,8 +236,6 @@ def test_with_the_header_delivered_the_answer_carries_the_ids_of_the_service(emb
 
 
 def test_four_clients_at_once_lose_nothing(embedded, sdk):
-    from concurrent.futures import ThreadPoolExecutor
-
     client = sdk(embedded, max_pool_connections=4)
     ledger = Ledger("many")
     batches = [[{"Data": data} for data in ledger.records(100)] for _ in range(40)]

@@ -94,9 +94,9 @@ def test_a_compressed_body_is_taken(embedded, coding):
     plain = b"".join(ledger.records(1_000))
     body = gzip.compress(plain) if coding == "gzip" else zstandard.compress(plain)
 
-    status, _, _, answer = curl(
-        embedded.records_url("demo"), "-H", f"Content-Type: {NDJSON}", "-H", f"Content-Encoding: {coding}", body=body
-    )
+    headers = ["-H", f"Content-Type: {NDJSON}", "-H", f"Content-Encoding: {coding}"]
+
+    status, _, _, answer = curl(*headers, embedded.records_url("demo"), body=body)
 
     assert (status, answer["accepted"]) == (202, 1_000)
     embedded.stop()
@@ -108,9 +108,9 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(shared_embedded, cod
     plain = b"\n" * (1 << 28)
     body = gzip.compress(plain) if coding == "gzip" else zstandard.compress(plain)
 
-    status, _, kind, problem = curl(
-        shared_embedded.records_url("demo"), "-H", f"Content-Type: {NDJSON}", "-H", f"Content-Encoding: {coding}", body=body
-    )
+    headers = ["-H", f"Content-Type: {NDJSON}", "-H", f"Content-Encoding: {coding}"]
+
+    status, _, kind, problem = curl(*headers, shared_embedded.records_url("demo"), body=body)
 
     assert (status, kind) == (413, "application/problem+json")
     assert problem["code"]

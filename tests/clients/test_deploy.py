@@ -77,8 +77,8 @@ def test_the_image_is_built_with_a_compiler_that_is_new_enough():
 
 def test_all_that_cargo_asks_for_is_in_the_context_of_the_image(tmp_path):
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text()
-    copied = [rest.split()[:-1] for stage in dockerfile() for name, rest in stage if name == "COPY" and "--from" not in rest]
-    for name in [name for names in copied for name in names]:
+    copies = [rest for stage in dockerfile() for name, rest in stage if name == "COPY" and "--from" not in rest]
+    for name in [name for rest in copies for name in rest.split()[:-1]]:
         assert f"!{name}\n" in ignore, f"{name} is copied, and Dockerfile.dockerignore keeps it out"
         if (REPOSITORY / name).is_dir():
             skipped = shutil.ignore_patterns("node_modules", "__pycache__")

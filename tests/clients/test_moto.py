@@ -1,15 +1,8 @@
 """moto as an upstream that others wrote: its objects in S3 are read back, and every record is accounted for."""
 
-from harness import Ledger, Moto, configuration, wait_until
+from harness import Ledger, Moto, configuration, wait_for_all, wait_until
 
 NDJSON = "application/x-ndjson"
-
-
-def all_delivered(moto, ledger, stream="orders"):
-    return wait_until(
-        "every accepted record is in an object of S3",
-        lambda: not ledger.missing(data := moto.delivered(stream)) and (data or b" "),
-    )
 
 
 def post(pipe, ledger, count):
@@ -63,7 +56,7 @@ def test_each_stream_gets_its_own_records(start, moto, sdk):
 def test_a_bucket_that_is_deleted_and_made_again_costs_no_record(moto, before_moto):
     ledger = Ledger("bucket")
     post(before_moto, ledger, 300)
-    all_delivered(moto, ledger)
+    wait_for_all(ledger, lambda: moto.delivered("orders"))
 
     held = moto.delete_bucket()  # every put call now fails with HTTP 500 and a page of HTML
     for _ in range(5):
@@ -75,7 +68,7 @@ def test_a_bucket_that_is_deleted_and_made_again_costs_no_record(moto, before_mo
     assert before_moto.ready(), "an outage upstream does not make Standpipe unready"
     moto.create_bucket()
 
-    all_delivered(moto, ledger.since(300))
+    wait_for_all(ledger.since(300), lambda: moto.delivered("orders"))
     before_moto.stop()
     ledger.check_exactly_once(held + moto.delivered("orders"))
 
@@ -84,7 +77,7 @@ def test_an_upstream_that_dies_and_comes_back_empty_costs_no_record(start, moto,
     pipe = start(config=configuration(["orders"], upstream=moto.url))
     ledger = Ledger("killed")
     post(pipe, ledger, 300)
-    held = all_delivered(moto, ledger)
+    held = wait_for_all(ledger, lambda: moto.delivered("orders"))
 
     moto.kill()
     for _ in range(5):
@@ -96,7 +89,7 @@ def test_an_upstream_that_dies_and_comes_back_empty_costs_no_record(start, moto,
     try:
         reborn.create_bucket()
         reborn.create_stream("orders")
-        all_delivered(reborn, ledger.since(300))
+        wait_for_all(ledger.since(300), lambda: reborn.delivered("orders"))
         pipe.stop()
         ledger.check_exactly_once(held + reborn.delivered("orders"))
     finally:
@@ -104,9 +97,7 @@ def test_an_upstream_that_dies_and_comes_back_empty_costs_no_record(start, moto,
 
 
 def test_what_cannot_be_delivered_at_a_stop_is_named_and_the_exit_code_says_so(start, moto):
-    pipe = start(
-        config=configuration(["orders"], upstream=moto.url), env={"STANDPIPE_LIFECYCLE_GRACE_SECONDS": "2"}
-    )
+    pipe = start(config=configuration(["orders"], upstream=moto.url, grace_ms=2_000))
     moto.kill()
     post(pipe, Ledger("lost"), 7)
 
@@ -116,4 +107,3 @@ def test_what_cannot_be_delivered_at_a_stop_is_named_and_the_exit_code_says_so(s
     assert any("orders" in line and "7" in line for line in pipe.lines), (
         "the log does not say how many records of which stream are lost:\n" + pipe.output()
     )
-
