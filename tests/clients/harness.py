@@ -286,7 +286,7 @@ class Standpipe(Process):
         return self.http.post(self.url, data=body, headers=headers, timeout=30)
 
     def delivered(self, stream):
-        """All bytes that the embedded emulator has delivered, file by file in the order of their names."""
+        """All bytes of the objects that the embedded emulator has closed; those of one second are in no order."""
         folder = delivered_folder(self.home, stream)
         files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
         return b"".join(p.read_bytes() for p in files)
