@@ -144,6 +144,9 @@ impl Emulator {
             .name(String::from("emulator"))
             .spawn(life)
             .map_err(StartError::Thread)?;
+        if !local_addr.ip().is_loopback() {
+            tracing::warn!(listen = %local_addr, "the emulator can be reached from outside, by anybody");
+        }
         tracing::info!(listen = %local_addr, "the emulator takes requests, signed or not");
         Ok(Self { local_addr, stop: Some(stop), thread: Some(thread) })
     }

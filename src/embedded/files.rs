@@ -180,6 +180,20 @@ pub fn delivered_objects(data_dir: &Path, stream: &str) -> io::Result<Vec<PathBu
     Ok(found)
 }
 
+/// Everything that a stream was given and that stands in finished objects, in order.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn read_delivered(data_dir: &Path, stream: &str) -> io::Result<Vec<u8>> {
+    let objects = delivered_objects(data_dir, stream)?;
+    let mut all = Vec::new();
+    for object in objects {
+        all.append(&mut fs::read(object)?);
+    }
+    Ok(all)
+}
+
 fn delivered_dir(root: &Path) -> PathBuf {
     root.join("delivered")
 }
@@ -210,8 +224,7 @@ mod tests {
         open.append(b"open").unwrap();
         assert!(delivered_objects(dir.path(), "demo").unwrap().is_empty());
         data_dir.objects().unwrap();
-        let delivered = delivered_objects(dir.path(), "demo").unwrap();
-        assert_eq!(delivered.len(), 1);
-        assert_eq!(fs::read(&delivered[0]).unwrap(), b"left open");
+        assert_eq!(delivered_objects(dir.path(), "demo").unwrap().len(), 1);
+        assert_eq!(read_delivered(dir.path(), "demo").unwrap(), b"left open");
     }
 }

@@ -20,8 +20,8 @@
 //! <data_dir>/emulator.lock      held while an emulator uses the directory
 //! ```
 //!
-//! Beside the protocol stands a control endpoint on the same listener: see [`control`](self) in
-//! `control.rs` for `/emulator/faults`, `/emulator/streams` and what else there is.
+//! Beside the protocol stands a control endpoint on the same listener, `/emulator/faults`,
+//! `/emulator/streams` and more: the table is at the top of `control.rs`.
 //!
 //! | file | role |
 //! |---|---|
@@ -67,7 +67,7 @@ use crate::record::StreamName;
 
 pub use emulator::{Emulator, StartError, StopError};
 pub use faults::{BadFault, Faults, Outage, PoisonScope, parse_faults};
-pub use files::delivered_objects;
+pub use files::{delivered_objects, read_delivered};
 pub use quota::Quota;
 pub use sse::{FailureType, SseTiming};
 
@@ -152,5 +152,5 @@ impl Default for Config {
 /// The default bound of a body: 4 MiB of raw data are 5.6 MiB in base64, more with JSON escapes.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The default bound of connections.
-const CONNECTIONS_MAX: usize = 4_096;
+/// The default bound of connections. Each may hold one body, so that this bounds the memory too.
+const CONNECTIONS_MAX: usize = 1_024;

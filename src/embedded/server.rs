@@ -32,7 +32,11 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection of the emulator has panicked");
+                }
+            }
             accepted = listener.accept(), if connections.len() < connections_max => match accepted {
                 Ok((stream, _)) => {
                     let connection = serve(stream, Rc::clone(&shared), stop_seen.clone());

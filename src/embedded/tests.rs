@@ -118,8 +118,7 @@ impl Rig {
 }
 
 fn read_back(dir: &Path, stream: &str) -> String {
-    let objects = delivered_objects(dir, stream).unwrap();
-    objects.iter().map(|object| std::fs::read_to_string(object).unwrap()).collect()
+    String::from_utf8(read_delivered(dir, stream).unwrap()).unwrap()
 }
 
 /// The code of a service's error, or `cut` when there was no answer.
@@ -271,7 +270,7 @@ async fn a_stream_is_created_described_listed_and_deleted() {
 
 #[tokio::test]
 async fn a_stream_takes_records_once_it_is_active() {
-    let rig = start_with(|config| config.create_delay = Duration::from_millis(300));
+    let rig = start_with(|config| config.create_delay = Duration::from_secs(1));
     let s3 = r#"{"DeliveryStreamName":"late","S3DestinationConfiguration":
         {"RoleARN":"arn:aws:iam::000000000000:role/r","BucketARN":"arn:aws:s3:::b"}}"#;
     assert_eq!(wire(&rig, "CreateDeliveryStream", s3.as_bytes()).0, 200);
@@ -310,12 +309,13 @@ fn what_cannot_start_says_why() {
     let error = Emulator::start(Config { listen, ..config(dir.path()) }).unwrap_err();
     assert!(error.to_string().contains(&format!("cannot listen on {listen}")), "{error}");
 
-    let file = dir.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let error = Emulator::start(config(&file.join("below"))).unwrap_err();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Emulator::start(config(&file.path().join("below"))).unwrap_err();
     assert!(matches!(error, StartError::DataDir { .. }), "{error}");
 
-    std::fs::write(dir.path().join("streams.json"), r#"{"version":9,"streams":[]}"#).unwrap();
+    let data_dir = files::DataDir::open(dir.path()).unwrap();
+    data_dir.replace_streams(r#"{"version":9,"streams":[]}"#).unwrap();
+    drop(data_dir);
     let error = Emulator::start(config(dir.path())).unwrap_err();
     assert!(error.to_string().ends_with("version 9 is not known"), "{error}");
 
@@ -529,7 +529,7 @@ async fn wait_for(rig: &Rig, wanted: DeliveryStreamEncryptionStatus) {
 #[tokio::test]
 async fn encryption_is_switched_on_and_off_and_each_answer_says_so() {
     let ms = Duration::from_millis;
-    let timing = SseTiming { transition: ms(300), settle: ms(0), calls_per_day_max: 4 };
+    let timing = SseTiming { transition: ms(1_000), settle: ms(0), calls_per_day_max: 4 };
     let rig = start_with(|config| config.sse = timing);
     let start = || rig.client.start_delivery_stream_encryption().delivery_stream_name("demo");
     let stop = || rig.client.stop_delivery_stream_encryption().delivery_stream_name("demo");
@@ -581,4 +581,70 @@ async fn a_stop_ends_though_requests_hang() {
     rig.emulator.stop().unwrap();
     assert_eq!(code_of(&hung.await.unwrap().unwrap_err()), "cut");
     drop(idle);
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_written_are_refused_and_the_next_are_taken() {
+    let rig = start();
+    let open = rig.dir.path().join("open");
+    tokio::fs::remove_dir(&open).await.unwrap();
+    assert_eq!(rig.try_put("demo", &["x"]).await.unwrap_err(), "InternalFailure");
+    tokio::fs::create_dir(&open).await.unwrap();
+    assert_eq!(rig.put("demo", &["a"]).await.failed_put_count(), 0);
+    assert_eq!(rig.counters("demo")["records_accepted"], 1);
+    assert_eq!(rig.stop_and_read("demo"), "a");
+}
+
+/// Puts batches until `batches` are sent, whatever becomes of them. Returns the ids that were answered.
+async fn put_blindly(client: Client, sender: usize, batches: usize) -> Vec<String> {
+    let mut answered = Vec::new();
+    for batch in 0..batches {
+        let line = |n| Blob::new(format!("{sender}/{batch}/{n}\n"));
+        let records = (0..20).map(|n| Record::builder().data(line(n)).build().unwrap()).collect();
+        let put = client.put_record_batch().delivery_stream_name("demo").set_records(Some(records));
+        if let Ok(output) = put.send().await {
+            answered.extend(ids(&output).into_iter().map(str::to_owned));
+        }
+    }
+    answered
+}
+
+#[tokio::test]
+async fn under_all_faults_at_once_every_record_is_accounted_for() {
+    let rig = start_with(|config| {
+        config.faults = parse_faults(
+            "seed=42,throttle_rate=0.1,record_failure_rate=0.2,reset_before_rate=0.05,\
+             reset_after_rate=0.05,lost_answer_rate=0.1,latency_jitter_ms=3",
+        )
+        .unwrap();
+        config.delivery =
+            Delivery::Files { roll_bytes: 1_000, roll_after: Duration::from_millis(20) };
+        config.journal_bytes_max = 100_000_000;
+    });
+    let senders: Vec<_> =
+        (0..4).map(|sender| tokio::spawn(put_blindly(rig.client.clone(), sender, 40))).collect();
+    let mut answered = BTreeSet::new();
+    for sender in senders {
+        for id in sender.await.unwrap() {
+            assert!(answered.insert(id), "an id was given twice");
+        }
+    }
+    let journal = rig.journal("demo");
+    let counters = rig.counters("demo");
+    let (lost, seen): (Vec<_>, Vec<_>) = journal.iter().partition(|r| r["answer_lost"] == true);
+    let seen: BTreeSet<_> =
+        seen.iter().map(|r| r["record_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(seen, answered);
+    assert!(!lost.is_empty());
+    assert_eq!(counters["records_answer_lost"], lost.len());
+    assert_eq!(counters["records_accepted"], journal.len());
+    let mut delivered: Vec<_> = rig.stop_and_read("demo").lines().map(str::to_owned).collect();
+    let decode = |r: &Value| {
+        let data = base64_simd::STANDARD.decode_to_vec(r["data"].as_str().unwrap()).unwrap();
+        String::from_utf8(data).unwrap().trim_end().to_owned()
+    };
+    let mut accepted: Vec<_> = journal.iter().map(decode).collect();
+    delivered.sort();
+    accepted.sort();
+    assert_eq!(delivered, accepted);
 }
