@@ -1,5 +1,9 @@
 //! Logs and metrics: how they are set up, once for the process.
 
+mod spec;
+
+pub use spec::{MetricKind, MetricSpec, describe, metrics_table};
+
 /// The logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
