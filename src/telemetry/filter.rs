@@ -48,12 +48,13 @@ pub(super) fn parse_filter(directives: &str) -> Result<EnvFilter, BadFilter> {
     if directives.len() > FILTER_BYTES_MAX {
         return Err(BadFilter(format!("a filter has at most {FILTER_BYTES_MAX} bytes")));
     }
-    let parts = || directives.split(',').map(str::trim).filter(|part| !part.is_empty());
-    if parts().next().is_none() {
+    let parts: Vec<&str> =
+        directives.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
         return Err(BadFilter("it is empty; try `info`".to_owned()));
     }
     let mut base = LevelFilter::OFF;
-    for part in parts() {
+    for part in &parts {
         match part.parse::<LevelFilter>() {
             Ok(level) => base = level,
             // `tracing` takes a lone word for a target at level trace, so that a misspelt level would
@@ -68,11 +69,8 @@ pub(super) fn parse_filter(directives: &str) -> Result<EnvFilter, BadFilter> {
         }
     }
     // Quieting is for who asked for much: below `info` it would make the libraries louder.
-    let whole = if base > LevelFilter::WARN {
-        format!("{QUIETED},{directives}")
-    } else {
-        directives.to_owned()
-    };
+    let asked = parts.join(",");
+    let whole = if base > LevelFilter::WARN { format!("{QUIETED},{asked}") } else { asked };
     EnvFilter::builder().parse(whole).map_err(|error| BadFilter(error.to_string()))
 }
 
@@ -82,9 +80,15 @@ mod tests {
 
     #[test]
     fn a_misspelt_level_is_refused_and_a_target_is_not() {
-        for good in
-            ["info", "WARN", "info,standpipe::forward=debug", "off", "standpipe::spool", "3"]
-        {
+        for good in [
+            "info",
+            "WARN",
+            "info,standpipe::forward=debug",
+            "off",
+            "standpipe::spool",
+            "3",
+            " info, a=warn\n",
+        ] {
             assert_eq!(check_filter(good), Ok(()), "{good}");
         }
         for bad in ["", " , ", "inof", "info,debgu", "standpipe=loud", "a=b=c"] {
