@@ -1,0 +1,96 @@
+//! How the process ends: the one place where failures become exit codes. The codes are those of `sysexits`.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::config::Faults;
+
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Ok,
+    /// A probe was answered, and the answer is no; or it was not answered. 1, as probes expect it.
+    Unwell,
+    /// The command line is not understood. 64, `EX_USAGE`.
+    Usage,
+    /// Something that is needed is not there, such as a port. 69, `EX_UNAVAILABLE`.
+    Unavailable,
+    /// A fault of our own. 70, `EX_SOFTWARE`.
+    Internal,
+    /// A disk or a file failed, or records were lost at a stop. 74, `EX_IOERR`.
+    Io,
+    /// The configuration has faults. 78, `EX_CONFIG`.
+    Configuration,
+}
+
+impl Exit {
+    /// The code that the process ends with.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Unwell => 1,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::Internal => 70,
+            Self::Io => 74,
+            Self::Configuration => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// A command that did not do what it should, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What is wrong, where, and what to do. One line, but for the faults of a configuration.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure that ends the process with `exit`.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// A failure that somebody was already told of.
+    pub(super) const fn said(exit: Exit) -> Self {
+        Self { exit, message: String::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        let count = faults.list().len();
+        let number = if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
+        Self::new(Exit::Configuration, format!("{faults}\nthe configuration has {number}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_those_of_sysexits() {
+        let codes = [Exit::Usage, Exit::Unavailable, Exit::Internal, Exit::Io, Exit::Configuration];
+        assert_eq!(codes.map(Exit::code), [64, 69, 70, 74, 78]);
+    }
+}
