@@ -285,6 +285,14 @@ pub enum StartError {
     Runtime(io::Error),
 }
 
+impl StartError {
+    /// Whether the configuration is at fault, and not what the machine has to give.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Unprotected { .. } | Self::Token(_))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

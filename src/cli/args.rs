@@ -95,7 +95,16 @@ pub(super) struct Emulator {
     /// A stream to have from the start; may be said more than once
     #[arg(long = "stream", value_name = "NAME")]
     pub(super) streams: Vec<StreamName>,
-    /// A fault to begin with, such as throttle=0.1; may be said more than once
+    /// Take as much as comes, instead of what the service's quota allows
+    #[arg(long)]
+    pub(super) unlimited: bool,
+    /// Remember the last records of each stream, to be read at /emulator/streams/{stream}/records
+    #[arg(long)]
+    pub(super) journal: bool,
+    /// Deliver nowhere: count records and forget them
+    #[arg(long)]
+    pub(super) discard: bool,
+    /// A fault to begin with, such as throttle_rate=0.1; may be said more than once
     #[arg(long = "fault", value_name = "NAME=VALUE", value_parser = fault)]
     pub(super) faults: Vec<(String, String)>,
 }
@@ -129,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_fault_has_a_name_and_a_value() {
-        assert_eq!(fault("throttle=0.1"), Ok(("throttle".to_owned(), "0.1".to_owned())));
+        assert_eq!(fault("throttle_rate=0.1"), Ok(("throttle_rate".to_owned(), "0.1".to_owned())));
         assert!(fault("throttle").is_err());
         assert!(fault("=1").is_err());
     }

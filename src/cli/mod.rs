@@ -20,7 +20,6 @@ use clap::Parser as _;
 use crate::config::{self, Loaded, Preset, Sources};
 
 pub use exit::{Exit, Failure};
-pub use serve::Mode;
 
 /// Does what `arguments` say, the first of which is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -164,6 +164,13 @@ impl Ingest {
         self.bells.iter().map(Bell::rings).sum()
     }
 
+    /// The names of the workers whose threads are gone.
+    #[must_use]
+    pub fn stalled(&self) -> Vec<String> {
+        let gone = self.threads.iter().filter(|thread| thread.is_finished());
+        gone.map(|thread| thread.thread().name().unwrap_or("ingest").to_owned()).collect()
+    }
+
     /// Brings the metrics up to date that nobody counts as they happen. For each scrape.
     pub fn refresh_metrics(&self) {
         metrics::wakeups().absolute(self.wakeups());
