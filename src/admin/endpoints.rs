@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::ACCEPT;
@@ -10,6 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::metrics::{Metrics, TokenRefusal};
@@ -53,6 +55,8 @@ pub(super) struct Endpoints {
     exposed: bool,
     /// How long a small body may take.
     body_timeout: Duration,
+    /// In KiB, for large answers that are not taken yet.
+    room: Arc<Semaphore>,
     metrics: Metrics,
     refusal_logs: RefCell<RateLimit>,
 }
@@ -64,8 +68,15 @@ impl Endpoints {
         exposed: bool,
         body_timeout: Duration,
     ) -> Self {
-        let refusal_logs = RefCell::new(RateLimit::new(REFUSAL_LOG_INTERVAL));
-        Self { sources, token, exposed, body_timeout, metrics: Metrics::new(), refusal_logs }
+        Self {
+            sources,
+            token,
+            exposed,
+            body_timeout,
+            room: Arc::new(Semaphore::new(usize::try_from(ROOM_KIB).unwrap_or(usize::MAX))),
+            metrics: Metrics::new(),
+            refusal_logs: RefCell::new(RateLimit::new(REFUSAL_LOG_INTERVAL)),
+        }
     }
 
     pub(super) const fn metrics(&self) -> &Metrics {
@@ -96,12 +107,30 @@ impl Endpoints {
                 Problem::NotFound { path, listener }.answer()
             }
         };
+        let answer = self.within_room(answer);
         let counted = match found {
             Ok(endpoint) | Err(NoRoute::Method(endpoint)) => Some(endpoint),
             Err(NoRoute::Path) => None,
         };
         self.metrics.answered(counted, answer.status());
         answer
+    }
+
+    /// Lets a large answer go only while the untaken ones of all clients leave room for it.
+    fn within_room(&self, mut answer: Answer) -> Answer {
+        let bytes = answer.body().len();
+        if bytes <= SMALL_BYTES_MAX {
+            return answer;
+        }
+        // One that is larger than the room is let through alone.
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(ROOM_KIB);
+        match Arc::clone(&self.room).try_acquire_many_owned(kib) {
+            Ok(room) => {
+                answer.body_mut().keep(room);
+                answer
+            }
+            Err(_) => Problem::TooManyAnswers.answer(),
+        }
     }
 
     async fn serve(
@@ -239,6 +268,13 @@ fn is_verbose(query: Option<&str>) -> bool {
 
 /// At most one refused token is logged in this time.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The most KiB of large answers that clients have not taken yet, in all: a scrape of a thousand streams
+/// is a few MiB, and as many of them as there may be connections would be more than the pipe itself.
+const ROOM_KIB: u32 = 16 * 1024;
+
+/// What needs no room, so that probes are answered whatever others do: less than a connection's own buffers.
+const SMALL_BYTES_MAX: usize = 4 * 1024;
 
 /// How much of an unknown path is repeated in the answer.
 const PATH_CHARS_SHOWN: usize = 100;

@@ -8,6 +8,8 @@
 //! `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
 //! `listen` is not on loopback, everything but the first three does, unless the configuration allows it.
 
+mod accept;
+mod body;
 mod connection;
 mod endpoints;
 mod human;

@@ -6,14 +6,14 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::body::Held;
 use super::page;
 use super::routes::{Endpoint, Listener};
 
 /// An answer, whole in memory.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Held>;
 
 /// Prometheus' text format, as its scrapers name it.
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -25,7 +25,7 @@ const HTML: &str = "text/html; charset=utf-8";
 
 /// An answer with `body`.
 pub(super) fn body(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Held::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -72,6 +72,8 @@ pub(super) enum Problem {
     BadFilter(String),
     /// There are as many connections as there may be.
     TooManyConnections,
+    /// Others have not taken their answers yet, and there is no room for one more.
+    TooManyAnswers,
 }
 
 impl Problem {
@@ -84,7 +86,7 @@ impl Problem {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::BadFilter(_) => StatusCode::BAD_REQUEST,
-            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::TooManyAnswers => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -101,6 +103,7 @@ impl Problem {
             Self::BodyBroken => "body_broken",
             Self::BadFilter(_) => "bad_filter",
             Self::TooManyConnections => "too_many_connections",
+            Self::TooManyAnswers => "too_many_answers",
         }
     }
 
@@ -121,6 +124,9 @@ impl Problem {
             Self::BadFilter(why) => why.clone(),
             Self::TooManyConnections => {
                 "as many connections are open as admin.connections_max allows".to_owned()
+            }
+            Self::TooManyAnswers => {
+                "clients have not taken their answers yet, and no more fit in memory".to_owned()
             }
         }
     }
@@ -155,7 +161,7 @@ impl Problem {
                 WWW_AUTHENTICATE,
                 "Bearer realm=\"standpipe\", error=\"invalid_token\"",
             ),
-            Self::TooManyConnections => with(answer, RETRY_AFTER, "1"),
+            Self::TooManyConnections | Self::TooManyAnswers => with(answer, RETRY_AFTER, "1"),
             _ => answer,
         }
     }

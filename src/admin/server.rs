@@ -8,19 +8,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener as AsyncListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Config;
-use super::connection::{self, Limits, asked_to_stop};
+use super::accept::{Accepting, REFUSALS_MAX};
+use super::connection::{Limits, asked_to_stop};
 use super::endpoints::{Endpoints, Sources};
 use super::routes::Listener;
 use super::token::{Token, TokenError};
-use crate::telemetry::RateLimit;
 
 /// Binds the listeners of `config` and serves `sources` on a thread of their own.
 ///
@@ -180,85 +180,11 @@ async fn serve(
     Ok(())
 }
 
-/// What takes the connections of one listener.
-struct Accepting {
-    kind: Listener,
-    listener: AsyncListener,
-    slots: Arc<Semaphore>,
-    refusals: Arc<Semaphore>,
-    limits: Limits,
-    endpoints: Rc<Endpoints>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Accepting {
-    async fn run(mut self) {
-        let mut fault_logs = RateLimit::new(LOG_INTERVAL);
-        let mut bound_logs = RateLimit::new(LOG_INTERVAL);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = asked_to_stop(&mut self.stop) => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.take(stream, peer, &mut bound_logs),
-                Err(error) => {
-                    if let Some(suppressed) = fault_logs.admit(Instant::now()) {
-                        let listener = self.kind.label();
-                        tracing::warn!(listener, %error, suppressed, "no connection can be taken");
-                    }
-                    // Out of descriptors, most likely: trying again at once would spin.
-                    sleep(ACCEPT_BACKOFF).await;
-                }
-            }
-        }
-    }
-
-    fn take(&self, stream: tokio::net::TcpStream, peer: SocketAddr, logs: &mut RateLimit) {
-        let counters = self.endpoints.metrics().connections(self.kind);
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            counters.opened.increment(1);
-            let closed = counters.closed.clone();
-            let endpoints = Rc::clone(&self.endpoints);
-            let (kind, limits, stop) = (self.kind, self.limits, self.stop.clone());
-            drop(spawn_local(async move {
-                connection::serve(stream, peer, kind, limits, endpoints, stop).await;
-                closed.increment(1);
-                drop(slot);
-            }));
-            return;
-        }
-        counters.refused.increment(1);
-        if let Some(suppressed) = logs.admit(Instant::now()) {
-            let listener = self.kind.label();
-            tracing::warn!(listener, %peer, suppressed, "too many admin connections");
-        }
-        // Saying no takes a while too, and is bounded too; beyond that the connection is just dropped.
-        if let Ok(slot) = Arc::clone(&self.refusals).try_acquire_owned() {
-            let within = self.limits.refusal;
-            drop(spawn_local(async move {
-                connection::refuse(stream, within).await;
-                drop(slot);
-            }));
-        }
-    }
-}
-
 /// The most connections that can be configured for a listener.
 const CONNECTIONS_MAX: usize = 65_536;
 
-/// The most connections that are being refused at a time.
-const REFUSALS_MAX: usize = 32;
-
-/// How long to wait after a connection could not be accepted.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-
 /// How often histograms are put in order: at 100,000 values a second this keeps about 2 MiB of them.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// At most one log line in this time of each kind.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 const _: () = assert!(CONNECTIONS_MAX <= Semaphore::MAX_PERMITS, "a slot for each connection");
 
@@ -297,7 +223,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { key, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "{key}: {address} is in use by another process; choose another port")
+                write!(
+                    f,
+                    "{key}: {address} is already in use; choose another port, or stop what listens there"
+                )
             }
             Self::Bind { key, address, error } => {
                 write!(f, "{key}: {address} can not be listened on: {error}")

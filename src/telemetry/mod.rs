@@ -11,7 +11,7 @@ pub use filter::{BadFilter, FILTER_BYTES_MAX, check_filter};
 pub use logs::LevelHandle;
 pub use metrics::MetricsHandle;
 pub use rate_limit::RateLimit;
-pub use spec::{MetricKind, MetricSpec, describe, metrics_table};
+pub use spec::{MetricKind, MetricSpec, describe, metrics_table, naming_faults};
 
 /// The logs.
 #[derive(Debug, Clone, PartialEq, Eq)]

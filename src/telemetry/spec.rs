@@ -3,6 +3,7 @@
 //! Every stage lists its metrics once, as `pub const METRICS: &[MetricSpec]`, and describes them from that
 //! list; the README's table is made from the same lists. Nothing here counts anything.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// One metric. The unit is the last word of the name (before `_total`): `_seconds`, `_bytes`, `_ratio`.
@@ -98,6 +99,52 @@ pub fn metrics_table(tables: &[&[MetricSpec]]) -> String {
     table
 }
 
+/// What breaks the rules of names and helps in `tables`, one line each; empty when nothing does.
+///
+/// The rules are those of `promtool check metrics` and of the house, so that a test over the lists of all
+/// stages finds what would otherwise be seen only once the metric is shown.
+#[must_use]
+pub fn naming_faults(tables: &[&[MetricSpec]]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut faults = Vec::new();
+    for metric in tables.iter().copied().flatten() {
+        let name = metric.name;
+        let mut fault = |holds: bool, rule: &str| {
+            if !holds {
+                faults.push(format!("{name}: {rule}"));
+            }
+        };
+        fault(seen.insert(name), "is listed twice");
+        let ours = name.starts_with("standpipe_") || name.starts_with("process_");
+        fault(ours, "begins with standpipe_");
+        fault(is_word(name), "is made of a-z, 0-9 and _");
+        let counter = metric.kind == MetricKind::Counter;
+        fault(name.ends_with("_total") == counter, "counters, and they alone, end with _total");
+        let reserved = ["_count", "_sum", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        fault(!reserved, "ends like a part of a histogram");
+        let scaled = ["_ms", "_us", "_millis", "_kib", "_mib", "_percent"];
+        let stem = name.strip_suffix("_total").unwrap_or(name);
+        fault(!scaled.iter().any(|unit| stem.ends_with(unit)), "units are base units");
+        fault(metric.labels.iter().all(|label| is_word(label)), "has a label that is no word");
+        let own = ["le", "quantile", "job", "instance"];
+        fault(
+            !metric.labels.iter().any(|label| own.contains(label)),
+            "has a label of Prometheus' own",
+        );
+        fault(
+            metric.help.ends_with('.') && metric.help.len() > 1,
+            "has a help that is no sentence",
+        );
+        fault(!metric.help.contains(['\n', '\\']), "has a help of more than plain text");
+    }
+    faults
+}
+
+fn is_word(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +160,33 @@ mod tests {
              | `standpipe_a_records_total` | counter | `stream`, `code` | A or \\| B. |\n\
              | `standpipe_b_bytes` | gauge |  | Bytes. |\n"
         );
+    }
+
+    #[test]
+    fn the_lists_at_hand_break_no_rule() {
+        let tables = [
+            crate::telemetry::metrics::METRICS,
+            crate::telemetry::process::METRICS,
+            crate::admin::METRICS,
+        ];
+        assert_eq!(naming_faults(&tables), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_rule_is_held() {
+        let broken = |spec: MetricSpec| naming_faults(&[&[spec]]).len();
+        let help = "Help.";
+        assert_eq!(broken(MetricSpec::counter("standpipe_a_records_total", &["stream"], help)), 0);
+        assert_eq!(broken(MetricSpec::counter("standpipe_a_records", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("standpipe_a_records_total", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("other_records", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("standpipe_Records", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("standpipe_a_count", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::histogram("standpipe_a_wait_ms", &[], help)), 1);
+        assert_eq!(broken(MetricSpec::histogram("standpipe_a_seconds", &["le"], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("standpipe_a_bytes", &["a-b"], help)), 1);
+        assert_eq!(broken(MetricSpec::gauge("standpipe_a_bytes", &[], "no sentence")), 1);
+        let one = MetricSpec::gauge("standpipe_a_bytes", &[], help);
+        assert_eq!(naming_faults(&[&[one], &[one]]), ["standpipe_a_bytes: is listed twice"]);
     }
 }
