@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::Faults;
+use crate::embedded;
 
 /// Why the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,35 @@ impl From<Faults> for Failure {
             count => format!("the configuration has {count} faults"),
         };
         Self { exit: Exit::Configuration, message, faults: Some(faults) }
+    }
+}
+
+impl From<embedded::StartError> for Failure {
+    fn from(error: embedded::StartError) -> Self {
+        let (exit, advice) = match &error {
+            embedded::StartError::Listen { .. } => {
+                (Exit::Unavailable, "; choose another address with --listen")
+            }
+            embedded::StartError::DataDirInUse { .. } => {
+                (Exit::Unavailable, "; stop it, or choose another directory with --data-dir")
+            }
+            embedded::StartError::DataDir { .. } | embedded::StartError::StreamsFile { .. } => {
+                (Exit::Io, "; choose another directory with --data-dir")
+            }
+            embedded::StartError::Faults(_) => (Exit::Usage, ""),
+            embedded::StartError::Thread(_) => (Exit::Internal, ""),
+        };
+        Self::new(exit, format!("{error}{advice}"))
+    }
+}
+
+impl From<embedded::StopError> for Failure {
+    fn from(error: embedded::StopError) -> Self {
+        let exit = match &error {
+            embedded::StopError::ObjectsLeftOpen { .. } => Exit::Io,
+            embedded::StopError::Panicked | embedded::StopError::Runtime(_) => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

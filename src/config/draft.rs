@@ -195,6 +195,7 @@ impl Draft {
             ..stream.settings.clone()
         };
         let mut config = self.config.clone();
+        config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {
             streams_max: self.any_streams_max,

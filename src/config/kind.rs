@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use http::Uri;
-use tracing_subscriber::EnvFilter;
 
 use super::fault::did_you_mean;
 use super::value::{Value, quoted};
+use crate::telemetry::check_filter;
 
 /// Something that was said for a key, as it was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,5 +249,5 @@ fn has_right_port(authority: &str) -> bool {
 /// Directives of the log filter.
 pub(super) const FILTER: Kind = Kind::Text {
     what: "log directives, such as \"info\" or \"info,standpipe::forward=debug\"",
-    is_right: |text| EnvFilter::try_new(text).is_ok(),
+    is_right: |text| check_filter(text).is_ok(),
 };

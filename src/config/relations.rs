@@ -98,7 +98,9 @@ impl Relations<'_> {
         let mut floors: Vec<Slot> =
             draft.streams.keys().map(|name| Slot::stream(name, "memory_floor_bytes")).collect();
         floors.push(Slot::table(DEFAULTS, "memory_floor_bytes"));
-        let one_body_bytes = ingest.body_bytes_max.saturating_add(ingest.decoded_bytes_max);
+        // A body as it is sent, what it becomes, and for zstd as much again for its window.
+        let one_body_bytes =
+            ingest.body_bytes_max.saturating_add(ingest.decoded_bytes_max.saturating_mul(2));
         if floors_bytes > bytes_max {
             floors.push(memory);
             let message = format!(
@@ -110,8 +112,8 @@ impl Relations<'_> {
         } else if bytes_max - floors_bytes < one_body_bytes {
             let message = format!(
                 "memory.bytes_max = {bytes_max} leaves {} bytes above the floors of the streams, and one \
-                 request may take {one_body_bytes} (ingest.body_bytes_max and decoded_bytes_max); raise \
-                 memory.bytes_max or lower those",
+                 request may take {one_body_bytes} (ingest.body_bytes_max and twice \
+                 decoded_bytes_max); raise memory.bytes_max or lower those",
                 bytes_max - floors_bytes
             );
             self.broken(&[&[memory, body, decoded][..], &floors].concat(), message);

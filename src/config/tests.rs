@@ -113,7 +113,7 @@ fn floors_that_nobody_sets_leave_half_of_the_memory_to_all() {
     };
     assert_eq!(floors("", "a,b"), [bytes_max / 8; 2]);
     assert_eq!(floors("", "*").iter().sum::<usize>(), bytes_max / 4 / 100 * 100);
-    let large = "[[streams]]\nname = \"a\"\nmemory_floor_bytes = 30000000\n";
+    let large = "[ingest]\ndecoded_bytes_max = 8388608\n[[streams]]\nname = \"a\"\nmemory_floor_bytes = 30000000\n";
     assert_eq!(floors(large, "b,c"), [30_000_000, 1_777_216, 1_777_216]);
     assert!(floors(large, "b,c").iter().sum::<usize>() <= bytes_max / 2);
     assert_eq!(floors("[defaults]\nmemory_floor_bytes = 9\n", "a,b"), [9, 9]);

@@ -315,11 +315,11 @@ fn memory_that_does_not_suffice() {
     for (text, fault) in [
         (
             "[memory]\nbytes_max = 16777216",
-            "2:13: memory.bytes_max = 16777216 leaves 12582912 bytes above the floors of the streams, and one request may take 25165824 (ingest.body_bytes_max and decoded_bytes_max); raise memory.bytes_max or lower those",
+            "2:13: memory.bytes_max = 16777216 leaves 12582912 bytes above the floors of the streams, and one request may take 41943040 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
         (
             "[ingest]\ndecoded_bytes_max = 1000000000",
-            "2:21: memory.bytes_max = 67108864 leaves 50331648 bytes above the floors of the streams, and one request may take 1008388608 (ingest.body_bytes_max and decoded_bytes_max); raise memory.bytes_max or lower those",
+            "2:21: memory.bytes_max = 67108864 leaves 50331648 bytes above the floors of the streams, and one request may take 2008388608 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
         (
             "[ingest]\ndecoded_bytes_max = 2048",
@@ -331,7 +331,7 @@ fn memory_that_does_not_suffice() {
         ),
         (
             "[defaults]\nmemory_floor_bytes = 50000000",
-            "2:22: memory.bytes_max = 67108864 leaves 17108864 bytes above the floors of the streams, and one request may take 25165824 (ingest.body_bytes_max and decoded_bytes_max); raise memory.bytes_max or lower those",
+            "2:22: memory.bytes_max = 67108864 leaves 17108864 bytes above the floors of the streams, and one request may take 41943040 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
     ] {
         check(text, &[fault]);
