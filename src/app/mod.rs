@@ -11,6 +11,7 @@
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod signals;
 mod status;
 mod stop;
 
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+pub use signals::Signals;
 pub use stop::Stopped;
 
 use crate::admin::{self, Admin};

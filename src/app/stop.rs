@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
+use super::signals::Signals;
 use super::{App, StartError};
 use crate::lifecycle::Phase;
 
@@ -18,29 +17,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Stopped {
     /// How many accepted records were not delivered. Each stream's are in the log.
     pub records_lost: u64,
-}
-
-/// The two signals that ask for a stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one, and says its name.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 impl App {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::Faults;
+use crate::embedded;
 
 /// Why the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,26 +52,26 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// How the process ends.
     pub exit: Exit,
-    /// What is wrong, where, and what to do. One line, but for the faults of a configuration.
+    /// What is wrong, where, and what to do, in one line.
     pub message: String,
+    /// The faults of a configuration, a line each.
+    pub faults: Option<Faults>,
 }
 
 impl Failure {
     /// A failure that ends the process with `exit`.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-
-    /// A failure that somebody was already told of.
-    pub(super) const fn said(exit: Exit) -> Self {
-        Self { exit, message: String::new() }
+        Self { exit, message: message.into(), faults: None }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        if let Some(faults) = &self.faults {
+            writeln!(f, "{faults}")?;
+        }
+        write!(f, "standpipe: {}", self.message)
     }
 }
 
@@ -78,19 +79,65 @@ impl std::error::Error for Failure {}
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
-        let count = faults.list().len();
-        let number = if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
-        Self::new(Exit::Configuration, format!("{faults}\nthe configuration has {number}"))
+        let message = match faults.list().len() {
+            1 => "the configuration has a fault".to_owned(),
+            count => format!("the configuration has {count} faults"),
+        };
+        Self { exit: Exit::Configuration, message, faults: Some(faults) }
+    }
+}
+
+impl From<embedded::StartError> for Failure {
+    fn from(error: embedded::StartError) -> Self {
+        let (exit, advice) = match &error {
+            embedded::StartError::Listen { .. } => {
+                (Exit::Unavailable, "; choose another address with --listen")
+            }
+            embedded::StartError::DataDirInUse { .. } => {
+                (Exit::Unavailable, "; stop it, or choose another directory with --data-dir")
+            }
+            embedded::StartError::DataDir { .. } | embedded::StartError::StreamsFile { .. } => {
+                (Exit::Io, "; choose another directory with --data-dir")
+            }
+            embedded::StartError::Faults(_) => (Exit::Usage, ""),
+            embedded::StartError::Thread(_) => (Exit::Internal, ""),
+        };
+        Self::new(exit, format!("{error}{advice}"))
+    }
+}
+
+impl From<embedded::StopError> for Failure {
+    fn from(error: embedded::StopError) -> Self {
+        let exit = match &error {
+            embedded::StopError::ObjectsLeftOpen { .. } => Exit::Io,
+            embedded::StopError::Panicked | embedded::StopError::Runtime(_) => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn the_codes_are_those_of_sysexits() {
         let codes = [Exit::Usage, Exit::Unavailable, Exit::Internal, Exit::Io, Exit::Configuration];
         assert_eq!(codes.map(Exit::code), [64, 69, 70, 74, 78]);
+    }
+
+    #[test]
+    fn a_failure_ends_in_one_line_after_the_faults() {
+        let sources = config::Sources::default();
+        let faults = config::load(&sources, config::Preset::Service).unwrap_err();
+        let failure = Failure::from(faults);
+        let told = failure.to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("configuration: no stream is named; "));
+        assert_eq!(lines[1], "standpipe: the configuration has a fault");
+        assert_eq!(failure.exit.code(), 78);
+        assert_eq!(Failure::new(Exit::Io, "x").to_string(), "standpipe: x");
     }
 }

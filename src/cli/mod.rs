@@ -23,19 +23,21 @@ pub use exit::{Exit, Failure};
 
 /// Does what `arguments` say, the first of which is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let result = match args::Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(cli.command),
-        Err(error) => not_a_command(&error),
-    };
-    match result {
-        Ok(()) => Exit::Ok.into(),
-        Err(failure) if failure.message.is_empty() => failure.exit.into(),
-        Err(failure) => {
-            // With stderr closed there is nobody to tell, and the exit code says it all the same.
-            let _told = writeln!(std::io::stderr(), "standpipe: {failure}").is_ok();
-            failure.exit.into()
+    let exit = match args::Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(cli.command).map_or_else(|failure| told(&failure), |()| Exit::Ok),
+        // Help and version are what somebody asked for. All else is a mistake, which clap explains.
+        Err(error) => {
+            let _printed = error.print().is_ok();
+            if error.use_stderr() { Exit::Usage } else { Exit::Ok }
         }
-    }
+    };
+    exit.into()
+}
+
+fn told(failure: &Failure) -> Exit {
+    // With stderr closed there is nobody to tell, and the exit code says it all the same.
+    let _told = writeln!(std::io::stderr(), "{failure}").is_ok();
+    failure.exit
 }
 
 fn dispatch(command: args::Command) -> Result<(), Failure> {
@@ -49,12 +51,6 @@ fn dispatch(command: args::Command) -> Result<(), Failure> {
         args::Command::Probe(probe) => probe::run(&probe),
         args::Command::Emulator(emulator) => emulator::run(emulator),
     }
-}
-
-/// Help and version are what somebody asked for; all else is a mistake, which clap explains better.
-fn not_a_command(error: &clap::Error) -> Result<(), Failure> {
-    let _told = error.print().is_ok();
-    if error.use_stderr() { Err(Failure::said(Exit::Usage)) } else { Ok(()) }
 }
 
 /// The configuration of the process.

@@ -29,7 +29,7 @@ pub(super) struct Draft {
     /// How many streams there may be that are not named. 0 is none.
     pub(super) any_streams_max: usize,
     pub(super) defaults: StreamDraft,
-    pub(super) streams: Vec<NamedStream>,
+    pub(super) streams: BTreeMap<StreamName, NamedStream>,
     /// Where each key was set. One that is not here has its default.
     pub(super) origins: BTreeMap<Slot, Place>,
 }
@@ -45,7 +45,6 @@ pub(super) struct StreamDraft {
 /// A stream that is known by name.
 #[derive(Debug, Clone)]
 pub(super) struct NamedStream {
-    pub(super) name: StreamName,
     /// Where it was named first.
     pub(super) place: Place,
     pub(super) stream: StreamDraft,
@@ -119,7 +118,7 @@ impl Default for Draft {
             repeats: RepeatsConfig::default(),
             any_streams_max: 0,
             defaults: StreamDraft { settings, memory_floor_bytes: None },
-            streams: Vec::new(),
+            streams: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
     }
@@ -137,7 +136,7 @@ impl Draft {
     /// A stream before its own keys are set.
     pub(super) fn add_stream(&mut self, name: StreamName, place: Place) {
         let stream = self.defaults.clone();
-        self.streams.push(NamedStream { name, place, stream });
+        self.streams.insert(name, NamedStream { place, stream });
     }
 
     /// How many streams there can be, which is what memory is divided by.
@@ -148,7 +147,7 @@ impl Draft {
     /// The sum of the floors that are set, in bytes, and how many streams have one.
     pub(super) fn set_floors(&self) -> (usize, usize) {
         let any = self.defaults.memory_floor_bytes.map(|floor| (floor, self.any_streams_max));
-        let named = self.streams.iter().filter_map(|named| named.stream.memory_floor_bytes);
+        let named = self.streams.values().filter_map(|named| named.stream.memory_floor_bytes);
         named.map(|floor| (floor, 1)).chain(any).fold((0, 0), |(bytes, count), (floor, streams)| {
             let floors: usize = floor.saturating_mul(streams);
             (bytes.saturating_add(floors), count.saturating_add(streams))
@@ -181,7 +180,7 @@ impl Draft {
         if !is_default_set {
             raise(&mut self.defaults.settings);
         }
-        for NamedStream { name, stream, .. } in &mut self.streams {
+        for (name, NamedStream { stream, .. }) in &mut self.streams {
             if !is_default_set && !self.origins.contains_key(&Slot::stream(name, "ack")) {
                 raise(&mut stream.settings);
             }
@@ -196,6 +195,7 @@ impl Draft {
             ..stream.settings.clone()
         };
         let mut config = self.config.clone();
+        config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {
             streams_max: self.any_streams_max,
@@ -204,8 +204,8 @@ impl Draft {
         config.ingest.streams = self
             .streams
             .iter()
-            .map(|named| StreamConfig {
-                name: named.name.clone(),
+            .map(|(name, named)| StreamConfig {
+                name: name.clone(),
                 settings: finished(&named.stream),
             })
             .collect();

@@ -1,17 +1,18 @@
 //! Reads the variables: what they say, and which of them nobody knows. Believes nothing and asks no
 //! process: it is given names and values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::StreamName;
 
 use super::draft::StreamDraft;
-use super::fault::{Fault, Place, did_you_mean};
+use super::fault::{Fault, Place};
 use super::keys::{
     CONFIG_VARIABLE, DEFAULTS, KEYS, Key, PREFIX, STREAM_KEYS, STREAMS, STREAMS_VARIABLE,
     as_variable, variable,
 };
 use super::kind::Raw;
+use super::nearest::nearest;
 use super::said::{Said, SaidStream, Statement};
 use super::value::quoted;
 
@@ -26,12 +27,27 @@ pub(super) fn read(variables: &[(String, String)], file_streams: &[StreamName]) 
     let listed: BTreeSet<StreamName> =
         said.streams.iter().filter_map(|stream| stream.name.clone()).collect();
     let streams: BTreeSet<StreamName> = file_streams.iter().cloned().chain(listed).collect();
+    let of_streams = of_streams(&streams);
     for (name, value) in ours() {
         if name != CONFIG_VARIABLE && name != STREAMS_VARIABLE {
-            read_variable(name, value, &streams, &mut said);
+            read_variable(name, value, &of_streams, &mut said);
         }
     }
     said
+}
+
+/// Which keys of which streams each variable may stand for: names that differ can look alike in capitals.
+type OfStreams<'s> = BTreeMap<String, Vec<(&'s StreamName, &'static Key<StreamDraft>)>>;
+
+fn of_streams(streams: &BTreeSet<StreamName>) -> OfStreams<'_> {
+    let mut of_streams = OfStreams::new();
+    for stream in streams {
+        for key in STREAM_KEYS {
+            let name = stream_variable(stream.as_str(), key.name);
+            of_streams.entry(name).or_default().push((stream, key));
+        }
+    }
+    of_streams
 }
 
 /// `a,b` names streams, `*` stands for any other.
@@ -53,6 +69,7 @@ fn list_streams(list: &str, said: &mut Said) {
                     });
                 }
                 Err(error) => {
+                    said.is_partial = true;
                     let message = format!("{} can not name a stream: {error}", quoted(name));
                     said.faults.push(Fault::new(place(), message));
                 }
@@ -61,7 +78,7 @@ fn list_streams(list: &str, said: &mut Said) {
     }
 }
 
-fn read_variable(name: &str, value: &str, streams: &BTreeSet<StreamName>, said: &mut Said) {
+fn read_variable(name: &str, value: &str, of_streams: &OfStreams<'_>, said: &mut Said) {
     let place = Place::Variable(name.to_owned());
     let raw = Raw::Variable(value.to_owned());
     if let Some(key) = KEYS.iter().find(|key| variable(key.table, key.name) == name) {
@@ -70,23 +87,22 @@ fn read_variable(name: &str, value: &str, streams: &BTreeSet<StreamName>, said: 
     if let Some(key) = STREAM_KEYS.iter().find(|key| variable(DEFAULTS, key.name) == name) {
         return said.defaults.push(Statement { key, raw, place });
     }
-    let mut meant = meant_by(name, streams);
-    match (meant.pop(), meant.pop()) {
-        (Some((stream, key)), None) => said.streams.push(SaidStream {
-            name: Some(stream.clone()),
+    match of_streams.get(name).map(Vec::as_slice) {
+        Some([(stream, key)]) => said.streams.push(SaidStream {
+            name: Some((*stream).clone()),
             place: place.clone(),
             settings: vec![Statement { key, raw, place }],
         }),
-        (Some((one, its)), Some((other, others))) => {
-            let message = format!(
-                "this is both {} of the stream \"{other}\" and {} of the stream \"{one}\"; \
-                 set them in the file",
-                others.name, its.name
-            );
+        Some(meant) => {
+            let meant: Vec<String> = meant
+                .iter()
+                .map(|(stream, key)| format!("{} of the stream \"{stream}\"", key.name))
+                .collect();
+            let message = format!("this can be {}; set them in the file", meant.join(" or "));
             said.faults.push(Fault::new(place, message));
         }
-        (None, _) if is_service_link(name, value) => {}
-        (None, _) => said.faults.push(Fault::new(place, unknown(name, streams))),
+        None if is_service_link(name, value) => {}
+        None => said.faults.push(Fault::new(place, unknown(name, of_streams))),
     }
 }
 
@@ -95,41 +111,29 @@ pub(super) fn stream_variable(stream: &str, key: &str) -> String {
     format!("{STREAMS_VARIABLE}_{}_{}", as_variable(stream), as_variable(key))
 }
 
-/// Which keys of which streams a variable may stand for: names that differ can look alike in capitals.
-fn meant_by<'s>(
-    name: &str,
-    streams: &'s BTreeSet<StreamName>,
-) -> Vec<(&'s StreamName, &'static Key<StreamDraft>)> {
-    streams
-        .iter()
-        .flat_map(|stream| STREAM_KEYS.iter().map(move |key| (stream, key)))
-        .filter(|(stream, key)| stream_variable(stream.as_str(), key.name) == name)
-        .collect()
-}
-
-fn unknown(name: &str, streams: &BTreeSet<StreamName>) -> String {
-    let global = KEYS.iter().map(|key| variable(key.table, key.name));
-    let defaults = STREAM_KEYS.iter().map(|key| variable(DEFAULTS, key.name));
-    let of_streams = streams.iter().flat_map(|stream| {
-        STREAM_KEYS.iter().map(|key| stream_variable(stream.as_str(), key.name))
-    });
-    let fixed = [CONFIG_VARIABLE, STREAMS_VARIABLE].map(str::to_owned);
-    let known: Vec<String> = global.chain(defaults).chain(of_streams).chain(fixed).collect();
-    // All names begin alike, so that only the rest says how near they are.
-    let rest = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-    let rests: Vec<String> = known.iter().map(|name| rest(name)).collect();
-    let hint = did_you_mean(&rest(name), rests.iter().map(String::as_str))
-        .replace("mean \"", &format!("mean \"{PREFIX}"));
-    let ends_like_a_stream_key = |key: &&Key<StreamDraft>| {
+fn unknown(name: &str, of_streams: &OfStreams<'_>) -> String {
+    let is_of_a_stream = |key: &Key<StreamDraft>| {
         name.strip_prefix(STREAMS_VARIABLE)
-            .is_some_and(|rest| rest.ends_with(&format!("_{}", as_variable(key.name))))
+            .and_then(|rest| rest.strip_suffix(&as_variable(key.name)))
+            .is_some_and(|stream| stream.len() > 2)
     };
-    if hint.is_empty() && STREAM_KEYS.iter().any(|key| ends_like_a_stream_key(&key)) {
+    if STREAM_KEYS.iter().any(is_of_a_stream) {
         return format!(
             "there is no stream of this name; name it in [[{STREAMS}]] or {STREAMS_VARIABLE}"
         );
     }
-    format!("there is no such setting{hint}")
+    let global = KEYS.iter().map(|key| variable(key.table, key.name));
+    let defaults = STREAM_KEYS.iter().map(|key| variable(DEFAULTS, key.name));
+    let fixed = [CONFIG_VARIABLE, STREAMS_VARIABLE].map(str::to_owned);
+    let known: Vec<String> =
+        global.chain(defaults).chain(fixed).chain(of_streams.keys().cloned()).collect();
+    // All begin alike, so that only the rest tells how near they are.
+    let rests = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
+    let found = name.strip_prefix(PREFIX).unwrap_or(name);
+    match nearest(found, rests) {
+        Some(known) => format!("there is no such setting; did you mean \"{PREFIX}{known}\"?"),
+        None => "there is no such setting; `standpipe config reference` prints all".to_owned(),
+    }
 }
 
 /// Whether Kubernetes set this variable: it announces every Service of the namespace to every pod, and

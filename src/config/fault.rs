@@ -25,30 +25,41 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place of the byte at `offset` of `text`.
-    pub(super) fn at(text: &str, offset: usize) -> Self {
-        let mut line = 1;
-        let mut column = 1;
-        for (start, character) in text.char_indices() {
-            if start >= offset {
-                break;
-            }
-            if character == '\n' {
-                line += 1;
-                column = 1;
-            } else {
-                column += 1;
-            }
-        }
-        Self::File { line, column }
-    }
-
     /// The line in the file, for a place that is one.
     pub(super) const fn line(&self) -> Option<usize> {
         match self {
             Self::File { line, .. } => Some(*line),
             Self::Variable(_) | Self::Option(_) | Self::Whole => None,
         }
+    }
+}
+
+/// A text and where its lines begin.
+#[derive(Debug)]
+pub(super) struct Lines<'t> {
+    pub(super) text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// The place of the byte at `offset`.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place::File { line, column: before.chars().count() + 1 }
+    }
+
+    /// The line with the byte at `offset`.
+    pub(super) fn line(&self, offset: usize) -> &'t str {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default()
     }
 }
 

@@ -3,29 +3,25 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Place, did_you_mean};
+use super::fault::{Fault, Lines, Place, did_you_mean};
 use super::keys::{DEFAULTS, KEYS, Key, STREAM_KEYS, STREAMS, tables};
 use super::kind::Raw;
+use super::nearest::nearest;
 use super::said::{Said, SaidStream, Statement};
 use super::value::quoted;
 
 /// What `text` says. A text that is not TOML is read as far as it is.
 pub(super) fn read(text: &str) -> Said {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, said: Said::default() };
+    let lines = Lines::new(text);
+    let mut reader = Reader { lines: &lines, said: Said::default() };
     reader.table("", root.get_ref());
     let mut said = reader.said;
     if errors.is_empty() {
         return said;
     }
     // What stands in a line that could not be read is not worth a second fault.
-    let syntax: Vec<Fault> = errors
-        .iter()
-        .map(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            Fault::new(Place::at(text, offset), format!("not TOML: {}", error.message().trim()))
-        })
-        .collect();
+    let syntax: Vec<Fault> = errors.iter().map(|error| not_toml(&lines, error)).collect();
     let is_readable = |place: &Place| syntax.iter().all(|fault| fault.place.line() != place.line());
     said.faults.retain(|fault| is_readable(&fault.place));
     said.global.retain(|statement| is_readable(&statement.place));
@@ -34,11 +30,37 @@ pub(super) fn read(text: &str) -> Said {
         stream.settings.retain(|statement| is_readable(&statement.place));
     }
     said.faults.extend(syntax);
+    said.is_partial = true;
     said
 }
 
+/// What the parser says, and what was most likely meant.
+fn not_toml(lines: &Lines<'_>, error: &toml::de::Error) -> Fault {
+    let span = error.span().unwrap_or_default();
+    let place = lines.place(span.start);
+    let what = error.message().trim().trim_end_matches(", expected nothing");
+    if let (Some(key), "duplicate key") = (lines.text.get(span.clone()), what) {
+        return Fault::new(place, format!("{} is set twice; keep one of them", quoted(key.trim())));
+    }
+    let value = lines.line(span.start).split_once('=').map(|(_, value)| value.trim());
+    let message = match value {
+        Some("") => "there is no value behind the =".to_owned(),
+        Some(value) if is_bare(value) => {
+            format!("{} is no value of TOML; a string stands in quotes", quoted(value))
+        }
+        _ => format!("this is not TOML: {what}"),
+    };
+    Fault::new(place, message)
+}
+
+/// Whether a value looks like a string that lacks its quotes.
+fn is_bare(value: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/*".contains(c);
+    value.len() <= 80 && value.chars().all(is_plain)
+}
+
 struct Reader<'t> {
-    text: &'t str,
+    lines: &'t Lines<'t>,
     said: Said,
 }
 
@@ -53,7 +75,7 @@ fn in_order<'e, 'i>(table: &'e DeTable<'i>) -> Vec<Entry<'e, 'i>> {
 
 impl Reader<'_> {
     fn place<T>(&self, spanned: &Spanned<T>) -> Place {
-        Place::at(self.text, spanned.span().start)
+        self.lines.place(spanned.span().start)
     }
 
     fn fault<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
@@ -103,12 +125,16 @@ impl Reader<'_> {
 
     fn streams(&mut self, value: &Spanned<DeValue<'_>>) {
         let Some(streams) = value.get_ref().as_array() else {
+            self.said.is_partial = true;
             return self.fault(value, SAY_STREAMS);
         };
         for stream in streams {
             match stream.get_ref().as_table() {
                 Some(table) => self.stream(stream, table),
-                None => self.fault(stream, SAY_STREAMS),
+                None => {
+                    self.said.is_partial = true;
+                    self.fault(stream, SAY_STREAMS);
+                }
             }
         }
     }
@@ -135,6 +161,7 @@ impl Reader<'_> {
         if !is_named {
             self.fault(at, "a stream needs a name; write name = \"...\" below [[streams]]");
         }
+        self.said.is_partial |= stream.name.is_none();
         self.said.streams.push(stream);
     }
 }
@@ -190,12 +217,21 @@ fn unknown_key(path: &str, name: &str) -> String {
     format!("there is no key {} {place}{hint}", quoted(name))
 }
 
-/// `; it belongs in ...` for a key that stands in the wrong table.
+/// Where a key belongs that stands in the wrong table, or what was meant.
 fn belongs_in(name: &str) -> String {
+    let known = || KEYS.iter().map(|key| key.name).chain(STREAM_KEYS.iter().map(|key| key.name));
+    let Some(meant) = nearest(name, known()) else {
+        return "; `standpipe config reference` prints all keys".to_owned();
+    };
     let mut homes: Vec<String> =
-        KEYS.iter().filter(|key| key.name == name).map(|key| format!("[{}]", key.table)).collect();
-    if STREAM_KEYS.iter().any(|key| key.name == name) {
+        KEYS.iter().filter(|key| key.name == meant).map(|key| format!("[{}]", key.table)).collect();
+    if STREAM_KEYS.iter().any(|key| key.name == meant) {
         homes.extend([format!("[{DEFAULTS}]"), format!("[[{STREAMS}]]")]);
     }
-    if homes.is_empty() { String::new() } else { format!("; it belongs in {}", homes.join(" or ")) }
+    let homes = homes.join(" or ");
+    if meant == name {
+        format!("; it belongs in {homes}")
+    } else {
+        format!("; did you mean \"{meant}\" in {homes}?")
+    }
 }

@@ -236,14 +236,13 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         |draft| &mut draft.config.lifecycle.deliver),
 ];
 
-/// The levels as words. `durable` is known and refused, see `relations`.
-const ACK: Kind = Kind::Word(&["memory", "delivered", "durable"]);
+const ACK: Kind = Kind::Level(&["memory", "delivered"]);
 
 /// The keys that are set for all streams in `[defaults]`, and for one in `[[streams]]`.
 #[rustfmt::skip]
 pub(super) static STREAM_KEYS: &[Key<StreamDraft>] = &[
     Key::new("", "ack", ACK,
-        "The level of an answer when the request names none. `durable` is refused until there is a spool.",
+        "The level of an answer when the request names none. Unset, it is at least `min_ack`.",
         |stream| &mut stream.settings.ack),
     Key::new("", "min_ack", ACK,
         "The weakest level that a request gets, whatever it names.",

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use http::Uri;
-use tracing_subscriber::EnvFilter;
 
 use super::fault::did_you_mean;
 use super::value::{Value, quoted};
+use crate::telemetry::check_filter;
 
 /// Something that was said for a key, as it was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub(super) enum Kind {
     Whole { min: u64, max: u64, unit: Unit },
     /// One of these words.
     Word(&'static [&'static str]),
+    /// One of these levels of an answer. `durable` comes with the spool and is refused until then.
+    Level(&'static [&'static str]),
     /// A text, what it is, and how one tells.
     Text { what: &'static str, is_right: fn(&str) -> bool },
 }
@@ -109,7 +111,7 @@ impl Kind {
                 };
                 number.filter(|number| (min..=max).contains(number)).map(Value::Whole)
             }
-            (Self::Word(words), Raw::Text(text) | Raw::Variable(text)) => {
+            (Self::Word(words) | Self::Level(words), Raw::Text(text) | Raw::Variable(text)) => {
                 words.contains(&text.as_str()).then(|| Value::Text(text.clone()))
             }
             (Self::Text { is_right, .. }, Raw::Text(text) | Raw::Variable(text)) => {
@@ -123,7 +125,10 @@ impl Kind {
     fn hint(self, raw: &Raw) -> String {
         let text = raw.text().unwrap_or_default();
         match self {
-            Self::Word(words) => did_you_mean(text, words.iter().copied()),
+            Self::Level(_) if text == "durable" => {
+                "; that needs the spool, which this version does not have".to_owned()
+            }
+            Self::Word(words) | Self::Level(words) => did_you_mean(text, words.iter().copied()),
             Self::Whole { min, max, unit } => in_unit(text, unit)
                 .filter(|number| (min..=max).contains(number))
                 .map_or_else(String::new, |number| format!("; write {number}")),
@@ -166,7 +171,7 @@ impl fmt::Display for Kind {
                 };
                 write!(f, "a whole number{of} from {min} to {max}")
             }
-            Self::Word(words) => {
+            Self::Word(words) | Self::Level(words) => {
                 for (index, word) in words.iter().enumerate() {
                     let before = if index == 0 {
                         ""
@@ -244,5 +249,5 @@ fn has_right_port(authority: &str) -> bool {
 /// Directives of the log filter.
 pub(super) const FILTER: Kind = Kind::Text {
     what: "log directives, such as \"info\" or \"info,standpipe::forward=debug\"",
-    is_right: |text| EnvFilter::try_new(text).is_ok(),
+    is_right: |text| check_filter(text).is_ok(),
 };

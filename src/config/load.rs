@@ -47,16 +47,15 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
         },
         faults: sources.faults.clone(),
         wrong: BTreeSet::new(),
-        is_a_stream_wrong: false,
     };
     let from_file = sources.file_text.as_deref().map(file::read).unwrap_or_default();
-    let is_toml = from_file.faults.iter().all(|fault| !fault.message.starts_with("not TOML"));
     let file_streams: Vec<StreamName> =
         from_file.streams.iter().filter_map(|stream| stream.name.clone()).collect();
     let from_environment = environment::read(&sources.variables, &file_streams);
+    let is_partial = from_file.is_partial || from_environment.is_partial;
     loading.take(from_file, from_environment);
     if preset == Preset::Embedded {
-        loading.embed();
+        loading.embed(is_partial);
     }
     loading.draft.raise_unset_acks();
     let related = relations::faults(&loading.draft, sources.is_readable);
@@ -64,7 +63,7 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
     let wrong = &loading.wrong;
     let is_new =
         |relation: &relations::Broken| relation.slots.iter().all(|slot| !wrong.contains(slot));
-    let is_whole = sources.faults.is_empty() && is_toml && !loading.is_a_stream_wrong;
+    let is_whole = sources.faults.is_empty() && !is_partial;
     loading.faults.extend(
         related
             .into_iter()
@@ -84,7 +83,6 @@ struct Loading {
     faults: Vec<Fault>,
     /// The keys whose values were refused.
     wrong: BTreeSet<Slot>,
-    is_a_stream_wrong: bool,
 }
 
 impl Loading {
@@ -139,24 +137,23 @@ impl Loading {
 
     fn any_stream(&mut self, place: Place) {
         let slot = Slot::table("any_stream", "streams_max");
-        if !self.draft.origins.contains_key(&slot) {
-            self.draft.any_streams_max = ANY_STREAMS_MAX;
-            self.draft.origins.insert(slot, place);
-        } else if self.draft.any_streams_max == 0 {
+        let is_set = self.draft.origins.contains_key(&slot);
+        if is_set && self.draft.any_streams_max == 0 {
             let message =
                 "\"*\" allows any stream, and any_stream.streams_max = 0 none; drop one of them";
-            self.faults.push(Fault::new(place, message));
+            self.faults.push(Fault::new(place.clone(), message));
+        }
+        if self.draft.any_streams_max == 0 {
+            self.draft.any_streams_max = ANY_STREAMS_MAX;
+            self.draft.origins.insert(slot, place);
         }
     }
 
     /// Makes the streams known. In the file no stream may stand twice; the environment may name it again.
     fn name_streams(&mut self, streams: &[SaidStream], is_file: bool) {
         for SaidStream { name, place, .. } in streams {
-            let Some(name) = name else {
-                self.is_a_stream_wrong = true;
-                continue;
-            };
-            match self.draft.streams.iter().find(|known| known.name == *name) {
+            let Some(name) = name else { continue };
+            match self.draft.streams.get(name) {
                 None => self.draft.add_stream(name.clone(), place.clone()),
                 Some(NamedStream { place: Place::File { line, .. }, .. }) if is_file => {
                     let message = format!(
@@ -175,8 +172,7 @@ impl Loading {
             let value = read(key, raw, &scope);
             let slot = Slot { scope, key: key.name };
             self.put(value, place, slot, |draft, value| {
-                let stream =
-                    draft.streams.iter_mut().find(|known| Some(&known.name) == said.name.as_ref());
+                let stream = said.name.as_ref().and_then(|name| draft.streams.get_mut(name));
                 match stream {
                     Some(known) => (key.field)(&mut known.stream).set(value),
                     None => (key.field)(&mut nobody()).set(value),
@@ -185,9 +181,9 @@ impl Loading {
         }
     }
 
-    fn embed(&mut self) {
+    fn embed(&mut self, is_partial: bool) {
         let demo = "demo".parse().expect("\"demo\" is a name within the limits");
-        if self.draft.streams_count() == 0 && !self.is_a_stream_wrong {
+        if self.draft.streams_count() == 0 && !is_partial {
             self.draft.add_stream(demo, Place::Option("--embedded"));
         }
         for (slot, place) in &self.draft.origins {

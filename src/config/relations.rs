@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::record::Ack;
-
 use super::draft::{Draft, NamedStream, Slot, StreamDraft};
 use super::fault::{Fault, Place};
 use super::keys::DEFAULTS;
@@ -63,7 +61,7 @@ impl Relations<'_> {
     fn levels(&mut self) {
         let draft = self.draft;
         self.levels_of(&draft.defaults, |key| Slot::table(DEFAULTS, key));
-        for NamedStream { name, stream, .. } in &draft.streams {
+        for (name, NamedStream { stream, .. }) in &draft.streams {
             self.levels_of(stream, |key| Slot::stream(name, key));
         }
     }
@@ -71,19 +69,7 @@ impl Relations<'_> {
     fn levels_of(&mut self, stream: &StreamDraft, slot: impl Fn(&'static str) -> Slot) {
         let (ack, min_ack) = (stream.settings.ack, stream.settings.min_ack);
         let is_set = |key| self.draft.origins.contains_key(&slot(key));
-        let is_durable = |level| level == Ack::Durable;
-        for (key, level) in [("ack", ack), ("min_ack", min_ack)] {
-            if is_durable(level) && is_set(key) {
-                let slot = slot(key);
-                let message = format!(
-                    "{slot} = \"durable\" needs the spool, which this version does not have; write \
-                     \"memory\" or \"delivered\""
-                );
-                self.broken(&[slot], message);
-            }
-        }
-        let is_said_here = is_set("ack") || is_set("min_ack");
-        if ack < min_ack && is_said_here && !is_durable(min_ack) {
+        if ack < min_ack && (is_set("ack") || is_set("min_ack")) {
             let (ack_slot, min_slot) = (slot("ack"), slot("min_ack"));
             let message = format!(
                 "{ack_slot} = \"{ack}\" is weaker than min_ack = \"{min_ack}\"; write ack = \"{min_ack}\""
@@ -109,13 +95,12 @@ impl Relations<'_> {
             self.broken(&[body.clone(), decoded.clone()], message);
         }
         let floors_bytes = draft.floors_bytes();
-        let mut floors: Vec<Slot> = draft
-            .streams
-            .iter()
-            .map(|named| Slot::stream(&named.name, "memory_floor_bytes"))
-            .collect();
+        let mut floors: Vec<Slot> =
+            draft.streams.keys().map(|name| Slot::stream(name, "memory_floor_bytes")).collect();
         floors.push(Slot::table(DEFAULTS, "memory_floor_bytes"));
-        let one_body_bytes = ingest.body_bytes_max.saturating_add(ingest.decoded_bytes_max);
+        // A body as it is sent, what it becomes, and for zstd as much again for its window.
+        let one_body_bytes =
+            ingest.body_bytes_max.saturating_add(ingest.decoded_bytes_max.saturating_mul(2));
         if floors_bytes > bytes_max {
             floors.push(memory);
             let message = format!(
@@ -127,8 +112,8 @@ impl Relations<'_> {
         } else if bytes_max - floors_bytes < one_body_bytes {
             let message = format!(
                 "memory.bytes_max = {bytes_max} leaves {} bytes above the floors of the streams, and one \
-                 request may take {one_body_bytes} (ingest.body_bytes_max and decoded_bytes_max); raise \
-                 memory.bytes_max or lower those",
+                 request may take {one_body_bytes} (ingest.body_bytes_max and twice \
+                 decoded_bytes_max); raise memory.bytes_max or lower those",
                 bytes_max - floors_bytes
             );
             self.broken(&[&[memory, body, decoded][..], &floors].concat(), message);

@@ -16,6 +16,8 @@ pub(super) struct Said {
     /// Where it was said that any stream may be written to.
     pub(super) any_stream: Option<Place>,
     pub(super) faults: Vec<Fault>,
+    /// Whether some of it could not be read at all, so that nothing follows from what is missing.
+    pub(super) is_partial: bool,
 }
 
 /// A key, and what it is to be.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::draft::{Draft, NamedStream, Slot};
+use crate::record::StreamName;
+
+use super::draft::{Draft, NamedStream, Slot, StreamDraft};
 use super::fault::Place;
 use super::keys::{DEFAULTS, KEYS, STREAM_KEYS, STREAMS, tables};
 use super::kind::redacted;
@@ -26,10 +28,10 @@ impl Loaded {
             line(&mut out, format_args!(""));
         }
         self.defaults(&mut out, &mut draft);
-        for index in 0..draft.streams.len() {
-            if let Some(named) = draft.streams.get(index).cloned() {
-                self.stream(&mut out, &draft, named);
-            }
+        let even_floor_bytes = draft.even_floor_bytes();
+        for (name, NamedStream { place, mut stream }) in draft.streams.clone() {
+            stream.memory_floor_bytes.get_or_insert(even_floor_bytes);
+            self.stream(&mut out, &name, &place, stream);
         }
         out.truncate(out.trim_end().len());
         out.push('\n');
@@ -46,16 +48,14 @@ impl Loaded {
         line(out, format_args!(""));
     }
 
-    fn stream(&self, out: &mut String, draft: &Draft, named: NamedStream) {
-        let NamedStream { name, place, mut stream } = named;
+    fn stream(&self, out: &mut String, name: &StreamName, place: &Place, mut stream: StreamDraft) {
+        let origins = &self.draft.origins;
         line(out, format_args!("[[{STREAMS}]]"));
         let shown = Value::Text(name.to_string());
-        self.entry(out, "name", Some(&shown), &self.origin(Some(&place)));
-        let even = draft.even_floor_bytes();
-        stream.memory_floor_bytes = Some(stream.memory_floor_bytes.unwrap_or(even));
+        self.entry(out, "name", Some(&shown), &self.origin(Some(place)));
         for key in STREAM_KEYS {
-            let own = draft.origins.get(&Slot::stream(&name, key.name));
-            let origin = own.or_else(|| draft.origins.get(&Slot::table(DEFAULTS, key.name)));
+            let own = origins.get(&Slot::stream(name, key.name));
+            let origin = own.or_else(|| origins.get(&Slot::table(DEFAULTS, key.name)));
             let value = (key.field)(&mut stream).value();
             self.entry(out, key.name, value.as_ref(), &self.origin(origin));
         }

@@ -74,7 +74,9 @@ pub(super) async fn decode(
             return Err(Refusal::DecodedTooLarge { bytes_max });
         }
         if output.capacity() - filled < STEP_BYTES {
-            let more = filled.clamp(STEP_BYTES, bytes_max.max(STEP_BYTES));
+            // Twice as much as there is, but no more than the largest body that is allowed needs.
+            let needed = bytes_max.saturating_sub(filled) + STEP_BYTES;
+            let more = filled.max(STEP_BYTES).min(needed);
             room.grow(more * copies).map_err(|_| Refusal::NoRoom)?;
             output.reserve_exact(output.capacity() - filled + more);
         }
