@@ -57,5 +57,8 @@ fn failure(error: StartError) -> Failure {
         StartError::Admin(_) => Exit::Unavailable,
         StartError::Telemetry(_) | StartError::Signals(_) => Exit::Internal,
     };
-    Failure::new(exit, error.to_string())
+    match error {
+        StartError::Emulator(error) => error.into(),
+        error => Failure::new(exit, error.to_string()),
+    }
 }
