@@ -18,7 +18,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("admin", &["lifecycle", "telemetry"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
-    ("config", &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"]),
+    (
+        "config",
+        &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"],
+    ),
 ];
 
 /// Rooms that see everything.
@@ -107,10 +110,14 @@ fn every_room_imports_only_what_the_design_allows() {
         let allowed = table.get(room).unwrap_or_else(|| panic!("{room} is not in the table"));
         for line in code(&text) {
             for part in line.split("crate::").skip(1) {
-                let other: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let other: String =
+                    part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if part.starts_with('{') {
                     faults.push(format!("{file}: import rooms one by one: {}", line.trim()));
-                } else if !line.contains("$crate") && other != room && !allowed.contains(other.as_str()) {
+                } else if !line.contains("$crate")
+                    && other != room
+                    && !allowed.contains(other.as_str())
+                {
                     faults.push(format!("{file}: {room} may not import {other}: {}", line.trim()));
                 }
             }
@@ -158,10 +165,7 @@ fn readme() -> String {
 #[test]
 fn the_readme_s_configuration_reference_is_the_table_of_keys() {
     let reference = standpipe::config::reference();
-    assert!(
-        readme().contains(reference.trim()),
-        "paste this into README.md:\n{reference}"
-    );
+    assert!(readme().contains(reference.trim()), "paste this into README.md:\n{reference}");
 }
 
 #[test]

@@ -51,8 +51,14 @@ pub struct Config {
 }
 
 /// The tables of all metrics, in the order of the data path.
-pub const METRICS: &[&[MetricSpec]] =
-    &[ingest::METRICS, pipeline::metrics::METRICS, forward::METRICS, admin::METRICS, telemetry::METRICS];
+pub const METRICS: &[&[MetricSpec]] = &[
+    ingest::METRICS,
+    pipeline::metrics::METRICS,
+    forward::METRICS,
+    admin::METRICS,
+    telemetry::metrics::METRICS,
+    telemetry::process::METRICS,
+];
 
 /// All stages, running.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ pub struct App {
     quit: Arc<Notify>,
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
-    forward: Arc<Forward>,
+    forward: Forward,
     admin: Admin,
     emulator: Option<Emulator>,
 }
@@ -125,8 +131,7 @@ impl App {
         metrics: &MetricsHandle,
     ) -> Result<Self, StartError> {
         METRICS.iter().for_each(|table| telemetry::describe(table));
-        let emulator =
-            embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
+        let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
         }
@@ -137,7 +142,6 @@ impl App {
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
         let (post, mailboxes) = post(config.ingest.workers);
         let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
-        let forward = Arc::new(forward);
 
         let ends = outlets
             .into_iter()
@@ -154,7 +158,7 @@ impl App {
             lifecycle: lifecycle.clone(),
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
-            forward: Arc::clone(&forward),
+            forward: forward.watcher(),
         };
         let sources = view.sources(metrics, level, &quit);
         let admin = admin::start(&config.admin, sources).map_err(StartError::Admin);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::admin::Sources;
-use crate::forward::Forward;
+use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
 use crate::pipeline;
@@ -21,7 +21,7 @@ pub(super) struct View {
     pub(super) lifecycle: Lifecycle,
     pub(super) streams: Arc<Streams>,
     pub(super) ingest: Arc<Ingest>,
-    pub(super) forward: Arc<Forward>,
+    pub(super) forward: Watcher,
 }
 
 impl View {
@@ -63,7 +63,7 @@ impl View {
         let lanes = streams.iter().map(|stream| stream.lane.as_ref());
         pipeline::metrics::show(lanes, self.memory_bytes_max);
         self.ingest.refresh_metrics();
-        self.forward.refresh_metrics();
+        forward::metrics::show(&self.forward.status(), Instant::now());
     }
 
     fn status(&self) -> Value {
@@ -85,7 +85,7 @@ impl View {
                 // A stream that nothing was ever sent to is not known to the forwarder.
                 let known = forwarded.iter().position(|status| status.stream == *name);
                 if let (Some(at), Some(members)) = (known, shown.as_object_mut())
-                    && let Value::Object(more) = forwarded.swap_remove(at).to_json()
+                    && let Value::Object(more) = delivery(&forwarded.swap_remove(at))
                 {
                     members.extend(more);
                 }
@@ -111,4 +111,23 @@ impl View {
             "streams": streams,
         })
     }
+}
+
+/// How the delivery of a stream goes.
+fn delivery(status: &StreamStatus) -> Value {
+    let now = Instant::now();
+    let seconds = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+    json!({
+        "state": status.state.as_str(),
+        "state_seconds": seconds(status.since),
+        "reason": status.reason.as_ref().map(|reason| format!("{}: {}", reason.code, reason.message)),
+        "batches": status.batches,
+        "records_waiting": status.records_waiting,
+        "records_in_flight": status.records_in_flight,
+        "records_set_aside": status.records_set_aside,
+        "requests_in_flight": status.requests_in_flight,
+        "requests_in_flight_limit": status.requests_in_flight_limit,
+        "oldest_age_seconds": status.oldest_accepted_at.map(seconds),
+        "last_success_age_seconds": status.last_success_at.map(seconds),
+    })
 }

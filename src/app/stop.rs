@@ -7,10 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::signals::Signals;
 use super::{App, StartError};
-use crate::lifecycle::Phase;
+use crate::embedded::Emulator;
+use crate::forward::{Leftover, Stopper};
+use crate::ingest::{Ingest, Streams};
+use crate::lifecycle::{Lifecycle, Phase};
 
 /// How often the end looks whether the application is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often it looks whether the ingest workers have handed all over.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What became of the records when the process stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,96 +32,118 @@ impl App {
             .enable_all()
             .build()
             .map_err(StartError::Signals)?;
-        let mut signals = {
-            let _guard = runtime.enter();
-            Signals::listen().map_err(StartError::Signals)?
-        };
-        runtime.block_on(async {
+        let stopped = runtime.block_on(async {
+            let mut signals = Signals::listen().map_err(StartError::Signals)?;
             let reason = tokio::select! {
                 name = signals.next() => name,
                 () = self.quit.notified() => "/quitquitquit",
             };
-            tracing::info!(reason, grace_ms = millis(self.config.grace), "stopping");
-            self.lifecycle.advance(Phase::Draining);
-            let deadline = Instant::now() + self.config.grace;
-            tokio::select! {
-                () = self.wind_down(deadline) => {}
-                name = signals.next() => {
-                    tracing::warn!(reason = name, "stopping at once");
-                    self.lifecycle.advance(Phase::Flushing);
-                    self.forward.stop_now();
-                }
-            }
+            Ok(self.stop(reason, signals).await)
         });
-        // What was begun on the runtime's blocking threads ends with the forwarder.
         runtime.shutdown_background();
-        Ok(self.end())
+        stopped
     }
 
-    /// Accepts until the application is gone, then hands over and delivers what is there.
-    async fn wind_down(&self, deadline: Instant) {
-        let last_accept = deadline - self.config.deliver.min(self.config.grace);
-        self.application_gone(last_accept).await;
-        self.lifecycle.advance(Phase::Flushing);
-        let (ingest, forward) = (Arc::clone(&self.ingest), Arc::clone(&self.forward));
-        let delivered = tokio::task::spawn_blocking(move || {
-            if !ingest.wait_flushed(deadline) {
-                tracing::warn!("not all batches could be handed over in time");
-            }
-            forward.stop(deadline);
-        });
-        if delivered.await.is_err() {
-            tracing::error!("the forwarder did not stop as it should");
-        }
-    }
-
-    /// Waits until no connection was open for the quiet time, or until `deadline`.
-    async fn application_gone(&self, deadline: Instant) {
-        let mut quiet_since = None;
-        loop {
-            let now = Instant::now();
-            let since = match self.ingest.connections() {
-                0 => *quiet_since.get_or_insert(now),
-                _ => {
-                    quiet_since = None;
-                    now
+    async fn stop(self, reason: &'static str, mut signals: Signals) -> Stopped {
+        let Self { config, lifecycle, quit: _, streams, ingest, forward, admin, emulator } = self;
+        tracing::info!(reason, grace_ms = millis(config.grace), "stopping");
+        let deadline = Instant::now() + config.grace;
+        lifecycle.advance(Phase::Draining);
+        let stopper = forward.stopper();
+        let winding_down = async {
+            let last_accept = deadline.checked_sub(config.deliver).unwrap_or(deadline);
+            application_gone(&ingest, config.quiet, last_accept).await;
+            lifecycle.advance(Phase::Flushing);
+            flushed(&ingest, deadline).await;
+        };
+        let is_hurried = tokio::select! {
+            () = winding_down => false,
+            name = signals.next() => hurry(name, &lifecycle, &stopper),
+        };
+        let delivering = forward.stop(deadline);
+        let left = if is_hurried {
+            delivering.await
+        } else {
+            let mut delivering = std::pin::pin!(delivering);
+            tokio::select! {
+                left = &mut delivering => left,
+                name = signals.next() => {
+                    hurry(name, &lifecycle, &stopper);
+                    delivering.await
                 }
-            };
-            let is_gone = quiet_since.is_some() && now - since >= self.config.quiet;
-            if is_gone || now >= deadline {
-                return;
             }
-            tokio::time::sleep(LOOK_INTERVAL.min(deadline - now)).await;
-        }
-    }
-
-    /// Ends the threads and counts what is left.
-    fn end(self) -> Stopped {
-        let Self { lifecycle, streams, ingest, forward, admin, emulator, .. } = self;
-        // The forwarder has counted and named what it had; what never reached it is lost as well.
-        let mut records_lost = forward.records_lost();
+        };
         lifecycle.advance(Phase::Stopped);
+        // The admin thread looks at ingest: it goes first, so that ingest can be joined.
+        admin.stop();
         if let Ok(ingest) = Arc::try_unwrap(ingest) {
             ingest.join();
         }
-        for stream in streams.all() {
-            let records = stream.lane.records_in_memory();
-            if records > 0 {
-                tracing::error!(
-                    stream = %stream.lane.name(),
-                    records,
-                    "records were lost: they were in memory when the process was stopped"
-                );
-                records_lost += records;
-            }
-        }
-        drop(admin);
-        if let Some(Err(error)) = emulator.map(crate::embedded::Emulator::stop) {
+        let records_lost = name_losses(&streams, &left);
+        if let Some(Err(error)) = emulator.map(Emulator::stop) {
             tracing::error!(%error, "the emulator did not stop as it should");
         }
         tracing::info!(records_lost, "stopped");
         Stopped { records_lost }
     }
+}
+
+/// A second signal: nothing is waited for any more.
+fn hurry(name: &'static str, lifecycle: &Lifecycle, stopper: &Stopper) -> bool {
+    tracing::warn!(reason = name, "stopping at once");
+    lifecycle.advance(Phase::Flushing);
+    stopper.stop_now();
+    true
+}
+
+/// Waits until no connection was open for the quiet time, or until `deadline`.
+async fn application_gone(ingest: &Ingest, quiet: Duration, deadline: Instant) {
+    let mut quiet_since = None;
+    loop {
+        let now = Instant::now();
+        let is_gone = if ingest.connections() == 0 {
+            now - *quiet_since.get_or_insert(now) >= quiet
+        } else {
+            quiet_since = None;
+            false
+        };
+        if is_gone || now >= deadline {
+            return;
+        }
+        tokio::time::sleep(LOOK_INTERVAL.min(deadline - now)).await;
+    }
+}
+
+/// Waits until the ingest workers have handed over all that they accepted, or until `deadline`.
+async fn flushed(ingest: &Ingest, deadline: Instant) {
+    while !ingest.has_flushed() {
+        if Instant::now() >= deadline {
+            tracing::warn!("not all batches could be handed over in time");
+            return;
+        }
+        tokio::time::sleep(FLUSH_INTERVAL).await;
+    }
+}
+
+/// Names what was accepted and not delivered, stream by stream, and counts it.
+fn name_losses(streams: &Streams, left: &[Leftover]) -> u64 {
+    let mut records_lost = 0;
+    for stream in streams.all() {
+        let name = stream.lane.name();
+        // The forwarder has counted what it had; what never reached it is still in memory.
+        let handed: usize =
+            left.iter().filter(|left| left.stream == *name).map(|left| left.records).sum();
+        let records = handed as u64 + stream.lane.records_in_memory();
+        if records > 0 {
+            tracing::error!(
+                stream = %name,
+                records,
+                "records were lost: they were in memory and not delivered when the process stopped"
+            );
+            records_lost += records;
+        }
+    }
+    records_lost
 }
 
 fn millis(duration: Duration) -> u64 {

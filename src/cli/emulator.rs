@@ -45,7 +45,8 @@ pub(super) fn run(emulator: args::Emulator) -> Result<(), Failure> {
 }
 
 fn config_of(emulator: args::Emulator) -> Result<Config, Failure> {
-    let args::Emulator { listen, data_dir, streams, unlimited, journal, discard, faults } = emulator;
+    let args::Emulator { listen, data_dir, streams, unlimited, journal, discard, faults } =
+        emulator;
     let faults = embedded::parse_faults(&faults.join(","))
         .map_err(|error| Failure::new(Exit::Usage, format!("--fault: {error}")))?;
     let default = Config::default();

@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::LocalSet;
 
@@ -46,7 +46,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
 pub struct Ingest {
     local_addr: SocketAddr,
     shared: Arc<Shared>,
-    flushed: Receiver<()>,
+    /// How many workers have records that are not handed over.
+    unflushed: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
     bells: Vec<Bell>,
     _unix: Option<UnixSocket>,
@@ -107,11 +108,11 @@ impl Ingest {
         let unix = config.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
         let shared = Shared::new(config, streams);
         let pool = ChunkPool::new();
-        let (has_flushed, flushed) = crossbeam_channel::bounded(ends.len());
+        let unflushed = Arc::new(AtomicUsize::new(ends.len()));
         let mut ingest = Self {
             local_addr,
             shared,
-            flushed,
+            unflushed,
             threads: Vec::new(),
             bells: Vec::new(),
             _unix: unix,
@@ -125,7 +126,7 @@ impl Ingest {
                 tcp,
                 unix: ingest._unix.as_ref().map(UnixSocket::handle).transpose()?,
                 lifecycle: lifecycle.clone(),
-                has_flushed: has_flushed.clone(),
+                unflushed: Arc::clone(&ingest.unflushed),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -176,12 +177,12 @@ impl Ingest {
         metrics::wakeups().absolute(self.wakeups());
     }
 
-    /// Waits until all workers have handed over what they accepted. Says whether they did by `deadline`.
+    /// Whether all workers have handed over what they accepted.
     ///
     /// They begin to when the life of the process reaches [`Phase::Flushing`].
     #[must_use]
-    pub fn wait_flushed(&self, deadline: Instant) -> bool {
-        self.threads.iter().all(|_| self.flushed.recv_deadline(deadline).is_ok())
+    pub fn has_flushed(&self) -> bool {
+        self.unflushed.load(Ordering::Acquire) == 0
     }
 
     /// Waits for the threads, which end when the life of the process reaches [`Phase::Stopped`].
@@ -202,12 +203,12 @@ struct Thread {
     tcp: std::net::TcpListener,
     unix: Option<std::os::unix::net::UnixListener>,
     lifecycle: Lifecycle,
-    has_flushed: Sender<()>,
+    unflushed: Arc<AtomicUsize>,
 }
 
 impl Thread {
     async fn run(self) {
-        let Self { shared, ends, pool, tcp, unix, lifecycle, has_flushed } = self;
+        let Self { shared, ends, pool, tcp, unix, lifecycle, unflushed } = self;
         let worker = Worker::new(Arc::clone(&shared), ends.outlet, ends.mailbox, pool);
         let connections = Connections::new(Rc::clone(&worker));
         let tended = Rc::clone(&worker);
@@ -232,8 +233,7 @@ impl Thread {
         while !worker.has_handed_all_over() {
             tokio::time::sleep(FLUSH_INTERVAL).await;
         }
-        // Nobody hears this when the process is told to end at once.
-        let _is_heard = has_flushed.send(()).is_ok();
+        unflushed.fetch_sub(1, Ordering::Release);
         // Whoever waits for a delivery gets an answer until the end.
         lifecycle.reached(Phase::Stopped).await;
         let farewell = async {

@@ -43,9 +43,9 @@ def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=Non
         lines.append(f'unix_socket = "{socket_path}"')
     lines += ["[admin]", 'listen = "127.0.0.1:0"']
     if memory_bytes_max:
-        lines += ["[pipeline]", f"memory_bytes_max = {memory_bytes_max}"]
+        lines += ["[memory]", f"bytes_max = {memory_bytes_max}"]
     if grace_ms:
-        lines += ["[lifecycle]", f"grace_ms = {grace_ms}"]
+        lines += ["[stop]", f"grace_ms = {grace_ms}"]
     if upstream:
         lines += ["[upstream]", f'region = "{REGION}"', f'endpoint = "{upstream}"']
     for stream in streams:

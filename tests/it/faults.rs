@@ -72,8 +72,7 @@ fn records_that_fail_by_index_are_settled_by_index() {
     for index in [0, 249, 499] {
         let upstream = Upstream::start();
         upstream.fault(&json!({"record_failure_indexes": [index], "fail_next": 1}));
-        let pipe =
-            impatient(&upstream).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+        let pipe = impatient(&upstream).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
         let mut ledger = Ledger::default();
         assert_eq!(ledger.post(&mut pipe.client(), 500, &[]), 202);
         pipe.settle();
@@ -171,7 +170,11 @@ fn an_outage_opens_the_circuit_and_its_end_closes_it() {
     wait_until("the circuit is closed", || demo(&pipe)["state"] == "flowing");
     let before = 10;
     let after: Vec<Vec<u8>> = upstream.records("demo").into_values().collect();
-    assert_eq!(after.len() + before, ledger.len(), "each once; the first ten were in the first life");
+    assert_eq!(
+        after.len() + before,
+        ledger.len(),
+        "each once; the first ten were in the first life"
+    );
 }
 
 /// A refusal that is the stream's, or the credentials': the stream is held, and nothing is dropped.
@@ -205,7 +208,10 @@ fn a_key_that_is_away_holds_the_stream() {
 
 #[test]
 fn missing_permissions_hold_the_stream() {
-    is_held_and_released("AccessDeniedException", "not authorized to perform firehose:PutRecordBatch");
+    is_held_and_released(
+        "AccessDeniedException",
+        "not authorized to perform firehose:PutRecordBatch",
+    );
 }
 
 #[test]

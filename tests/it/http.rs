@@ -48,7 +48,13 @@ impl Client {
     }
 
     /// Sends a request with its content length.
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.send(&head(method, path, headers, body.len())).unwrap();
         // An answer may come before the body is sent to its end.
         drop(self.send(body));
@@ -94,15 +100,17 @@ impl Client {
     /// Whether the other side closes the connection within the time for an answer.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
-            || self.stream.read(&mut [0]).is_err_and(|error| {
-                error.kind() == std::io::ErrorKind::ConnectionReset
-            })
+            || self
+                .stream
+                .read(&mut [0])
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
     }
 }
 
 /// The head of a request.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> Vec<u8> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n");
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

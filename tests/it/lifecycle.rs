@@ -50,7 +50,9 @@ fn durable_is_refused_by_a_pipe_without_a_spool() {
 
 #[test]
 fn it_is_ready_without_the_service_and_without_credentials() {
-    let setup = Setup::new("http://127.0.0.1:9").set("AWS_ACCESS_KEY_ID", "").set("AWS_SECRET_ACCESS_KEY", "");
+    let setup = Setup::new("http://127.0.0.1:9")
+        .set("AWS_ACCESS_KEY_ID", "")
+        .set("AWS_SECRET_ACCESS_KEY", "");
     let begun = Instant::now();
     let pipe = setup.start();
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -65,7 +67,8 @@ fn it_is_ready_without_the_service_and_without_credentials() {
 #[test]
 fn a_stop_delivers_what_is_there_and_ends_with_success() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
     let mut ledger = Ledger::default();
     for _ in 0..7 {
         ledger.post(&mut pipe.client(), 33, &[]);

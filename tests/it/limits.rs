@@ -12,7 +12,8 @@ use crate::upstream::Upstream;
 #[test]
 fn one_connection_too_many_is_told_so_and_closed() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_CONNECTIONS_MAX", "2").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_CONNECTIONS_MAX", "2").start();
     let mut open = [pipe.client(), pipe.client()];
     for client in &mut open {
         assert_eq!(client.request("POST", &Pipe::path("demo"), &[], b"x").status, 202);
@@ -89,7 +90,8 @@ fn a_slow_head_is_cut_off_and_an_idle_connection_lives_longer() {
 #[test]
 fn a_slow_body_is_408_and_its_memory_is_given_back() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_BODY_TIMEOUT_MS", "300").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_BODY_TIMEOUT_MS", "300").start();
     let mut client = pipe.client();
     client.send(&head("POST", &Pipe::path("demo"), &[], 100_000)).unwrap();
     client.send(&[b'x'; 50_000]).unwrap();

@@ -192,7 +192,8 @@ fn every_refusal_has_its_status_and_its_code_and_leaves_nothing_behind() {
 #[test]
 fn delivered_gives_the_record_ids_of_the_service() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
     let answer = post(&mut pipe.client(), &[NDJSON, ("standpipe-ack", "delivered")], b"a\nb\n");
     assert_eq!(answer.status, 200);
     let body = answer.json();
@@ -207,7 +208,8 @@ fn delivered_gives_the_record_ids_of_the_service() {
 #[test]
 fn delivered_does_not_wait_for_the_linger_time_when_many_ask_at_once() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
@@ -243,7 +245,8 @@ fn delivered_says_what_is_true_when_the_wait_is_over() {
 #[test]
 fn a_stream_lifts_the_level_to_its_floor() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_MIN_ACK", "delivered").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_MIN_ACK", "delivered").start();
     let answer = post(&mut pipe.client(), &[("standpipe-ack", "memory")], b"x");
     assert_eq!((answer.status, answer.header("standpipe-ack")), (200, Some("delivered")));
 }

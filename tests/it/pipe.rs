@@ -118,10 +118,7 @@ impl Setup {
 }
 
 /// Collects the lines of a stream; a line that is no JSON becomes a message.
-fn collect(
-    lines: impl BufRead + Send + 'static,
-    log: &Arc<Mutex<Vec<Value>>>,
-) -> JoinHandle<()> {
+fn collect(lines: impl BufRead + Send + 'static, log: &Arc<Mutex<Vec<Value>>>) -> JoinHandle<()> {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in lines.lines().map_while(Result::ok) {
@@ -184,7 +181,8 @@ impl Pipe {
     }
 
     pub fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        let kill =
+            Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
         assert!(kill.unwrap().success());
     }
 

@@ -40,8 +40,15 @@ fn a_record_wakes_no_thread() {
     // 40 full batches, and one for each second that this took. A call upstream makes a handful of
     // system calls that sleep, and the stream's timers a few more.
     assert!(rung < 200.0, "the bell was rung {rung} times for {RECORDS} records");
-    assert!(slept < RECORDS / 10, "the forward thread was woken {slept} times for {RECORDS} records");
-    assert_eq!(pipe.metric("standpipe_ingest_wakeups_total", ""), 0.0, "nobody waited for a receipt");
+    assert!(
+        slept < RECORDS / 10,
+        "the forward thread was woken {slept} times for {RECORDS} records"
+    );
+    assert_eq!(
+        pipe.metric("standpipe_ingest_wakeups_total", ""),
+        0.0,
+        "nobody waited for a receipt"
+    );
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
 }
 
@@ -64,5 +71,9 @@ fn receipts_wake_their_worker_by_the_batch() {
     let calls = pipe.metric("standpipe_forward_requests_total", "");
     let rung = pipe.metric("standpipe_ingest_wakeups_total", "");
     assert!(rung <= 2.0 * calls, "{rung} wake-ups for {calls} calls");
-    assert!(calls < (CLIENTS * ROUNDS) as f64 / 2.0, "{calls} calls for {} receipts", CLIENTS * ROUNDS);
+    assert!(
+        calls < (CLIENTS * ROUNDS) as f64 / 2.0,
+        "{calls} calls for {} receipts",
+        CLIENTS * ROUNDS
+    );
 }

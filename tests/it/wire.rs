@@ -97,8 +97,18 @@ fn errors_have_the_shape_of_the_service() {
         ("PutRecordBatch", named("other"), "ResourceNotFoundException", "other under account"),
         ("PutRecordBatch", named("a b"), "ValidationException", "[a-zA-Z0-9_.-]+"),
         ("PutRecordBatch", named(&"x".repeat(65)), "ValidationException", "or equal to 64"),
-        ("PutRecordBatch", json!({"Records": [record]}), "ValidationException", "deliveryStreamName"),
-        ("PutRecordBatch", json!({"DeliveryStreamName": "demo"}), "ValidationException", "'records'"),
+        (
+            "PutRecordBatch",
+            json!({"Records": [record]}),
+            "ValidationException",
+            "deliveryStreamName",
+        ),
+        (
+            "PutRecordBatch",
+            json!({"DeliveryStreamName": "demo"}),
+            "ValidationException",
+            "'records'",
+        ),
         ("PutRecordBatch", batch(&[]), "ValidationException", "greater than or equal to 1"),
         ("PutRecordBatch", batch(&[b"x"; 501]), "ValidationException", "less than or equal to 500"),
         ("PutRecord", json!({"DeliveryStreamName": "demo"}), "ValidationException", "'record'"),
@@ -217,7 +227,8 @@ fn a_repeated_invocation_gets_the_first_answer_only_where_that_is_switched_on() 
     pipe.settle();
     assert_eq!(upstream.records("demo").len(), 2);
 
-    let pipe = Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_REPEATS_ENABLED", "true").start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_REPEATS_ENABLED", "true").start();
     let first = call(&mut pipe.client(), "PutRecordBatch", &body, &id).json();
     for _ in 0..5 {
         assert_eq!(call(&mut pipe.client(), "PutRecordBatch", &body, &id).json(), first);
