@@ -7,7 +7,7 @@ use crate::measure::Sample;
 use crate::process::Memory;
 use crate::run::{CaseResult, Results, Round, Start};
 use crate::stats::Spread;
-use crate::summary::{Medians, figure};
+use crate::summary::{Medians, figure, ratio_beside};
 
 /// All results.
 pub(crate) fn document(results: &Results) -> Value {
@@ -16,6 +16,12 @@ pub(crate) fn document(results: &Results) -> Value {
         "rounds": args.rounds(),
         "seconds": args.seconds(),
         "connections": args.connections,
+        "machine": {
+            "processors": results.machine.processors,
+            "model": results.machine.model,
+            "kernel": results.machine.kernel,
+            "load_before": results.machine.load_before,
+        },
         "starts": results.starts.iter().map(start).collect::<Vec<_>>(),
         "cases": results.cases.iter().map(case).collect::<Vec<_>>(),
     })
@@ -43,19 +49,35 @@ fn case(result: &CaseResult) -> Value {
         "bare_server": medians(&server, result.server_memory),
         "bare_sdk": medians(&sdk, result.sdk_memory),
         "standpipe": medians(&pipe, result.pipe_memory),
+        "both_halves_at_once": Medians::beside(rounds).map(|both| figures(&both)),
         "ratios": {
             "cpu_to_floor": spread(figure(result, Figure::CpuToFloor)),
             "cpu_to_bare_server": spread(figure(result, Figure::CpuToServer)),
             "p50_to_bare_server": spread(figure(result, Figure::P50ToServer)),
             "p99_to_bare_server": spread(figure(result, Figure::P99ToServer)),
             "p999_to_bare_server": spread(figure(result, Figure::P999ToServer)),
+            "p50_to_both_at_once": beside(result, |sample| sample.p50_us),
+            "p99_to_both_at_once": beside(result, |sample| sample.p99_us),
+            "p999_to_both_at_once": beside(result, |sample| sample.p999_us),
         },
         "targets": targets.collect::<Vec<_>>(),
         "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
     })
 }
 
+fn beside(result: &CaseResult, figure: fn(&Sample) -> f64) -> Option<Value> {
+    ratio_beside(result, figure).map(spread)
+}
+
 fn medians(medians: &Medians, of_process: Memory) -> Value {
+    let mut value = figures(medians);
+    if let Value::Object(fields) = &mut value {
+        fields.insert("memory".to_owned(), memory(of_process));
+    }
+    value
+}
+
+fn figures(medians: &Medians) -> Value {
     let [p50_us, p99_us, p999_us] = medians.answer_us;
     json!({
         "cpu_s_per_million": medians.cpu_s,
@@ -66,7 +88,6 @@ fn medians(medians: &Medians, of_process: Memory) -> Value {
         "p999_us": p999_us,
         "generator_lag_p99_us": medians.lag_p99_us,
         "requests_refused": medians.refused,
-        "memory": memory(of_process),
     })
 }
 
@@ -75,6 +96,7 @@ fn round(round: &Round) -> Value {
         "bare_server": sample(&round.server),
         "bare_sdk": sample(&round.sdk),
         "standpipe": sample(&round.pipe),
+        "both_halves_at_once": round.beside.as_ref().map(sample),
     })
 }
 

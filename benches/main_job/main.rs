@@ -19,6 +19,7 @@ mod fault;
 mod http;
 mod json;
 mod load;
+mod machine;
 mod measure;
 mod pipe;
 mod process;

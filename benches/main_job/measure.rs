@@ -124,16 +124,18 @@ pub(crate) async fn warm_up(subject: Subject, drive: &Drive, requests: u64) -> R
     Ok(load)
 }
 
-/// Lets the bare SDK send for `time` and says what it did and used.
+/// Lets the bare SDK send for `time`, at so many records a second or, at 0, as fast as it can, and says
+/// what it did and used.
 pub(crate) async fn sender(
     sdk: &mut Actor,
     sink: SocketAddr,
     time: Duration,
+    rate: u32,
 ) -> Result<Sample, Fault> {
     let arrived_before = arrived(Some(sink)).await?;
     let before = Cpu::of(sdk.pid())?;
     let begin = Instant::now();
-    let sent = sdk.ask(&time.as_millis().to_string()).await?;
+    let sent = sdk.ask(&format!("{} {rate}", time.as_millis())).await?;
     let elapsed = begin.elapsed();
     let spent = Cpu::of(sdk.pid())?.since(&before);
     let sent = sent.parse().during("what the bare SDK has sent")?;

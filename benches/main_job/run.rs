@@ -11,6 +11,7 @@ use crate::case::{self, Case};
 use crate::child::Actor;
 use crate::fault::Fault;
 use crate::load::Aim;
+use crate::machine::Machine;
 use crate::measure::{self, Drive, Sample, Subject};
 use crate::pipe::Pipe;
 use crate::process::Memory;
@@ -25,6 +26,8 @@ const IDLE: Duration = Duration::from_millis(300);
 /// Everything that was measured.
 #[derive(Debug)]
 pub(crate) struct Results {
+    /// Where.
+    pub(crate) machine: Machine,
     /// What was asked for.
     pub(crate) args: Args,
     /// Starts of the process, if they were asked for.
@@ -68,11 +71,15 @@ pub(crate) struct Round {
     pub(crate) sdk: Sample,
     /// Standpipe.
     pub(crate) pipe: Sample,
+    /// Where the load is paced: the bare server while the bare SDK sends as many records beside it. The
+    /// CPU time is that of both.
+    pub(crate) beside: Option<Sample>,
 }
 
 /// Measures all that was asked for.
 pub(crate) async fn run(args: Args) -> Result<Results, Fault> {
-    let mut results = Results { starts: Vec::new(), cases: Vec::new(), args };
+    let machine = Machine::this();
+    let mut results = Results { machine, starts: Vec::new(), cases: Vec::new(), args };
     let args = &results.args;
     if args.wants(START) {
         eprintln!("{START} …");
@@ -155,7 +162,7 @@ impl Stage {
         let requests = case.shape.warm_up_requests() / if args.quick { 10 } else { 1 };
         measure::warm_up(self.subject_server(), &self.to_server, requests).await?;
         measure::warm_up(self.subject_pipe(), &self.to_pipe, requests).await?;
-        measure::sender(&mut self.sdk, self.sink, self.sdk_time / 4).await?;
+        measure::sender(&mut self.sdk, self.sink, self.sdk_time / 4, 0).await?;
         match case.load {
             case::Load::Saturated => Ok(None),
             case::Load::Paced(rate) => Ok(Some(rate)),
@@ -174,14 +181,31 @@ impl Stage {
         let mut round = Round::default();
         if is_backwards {
             round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
-            round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time).await?;
-            round.server = measure::server(self.subject_server(), &self.to_server).await?;
-        } else {
-            round.server = measure::server(self.subject_server(), &self.to_server).await?;
-            round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time).await?;
+            round.beside = self.beside().await?;
+        }
+        round.server = measure::server(self.subject_server(), &self.to_server).await?;
+        round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time, 0).await?;
+        if !is_backwards {
+            round.beside = self.beside().await?;
             round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
         }
         Ok(round)
+    }
+
+    /// Both halves of the floor at once, as they would be in one process: they share the machine.
+    async fn beside(&mut self) -> Result<Option<Sample>, Fault> {
+        let case::Load::Paced(rate) = self.to_server.load else { return Ok(None) };
+        let records = u32::try_from(self.to_server.aim.requests.shape().records);
+        let rate = rate.saturating_mul(records.unwrap_or(u32::MAX));
+        let server = self.subject_server();
+        let (answered, sent) = tokio::join!(
+            measure::server(server, &self.to_server),
+            measure::sender(&mut self.sdk, self.sink, self.to_server.time, rate),
+        );
+        let (mut both, sent) = (answered?, sent?);
+        both.cpu_s += sent.cpu_s;
+        both.cpu_s_by_thread.extend(sent.cpu_s_by_thread);
+        Ok(Some(both))
     }
 
     fn subject_server(&self) -> Subject {

@@ -29,7 +29,16 @@ pub(crate) struct Medians {
 impl Medians {
     /// Of one process in all rounds.
     pub(crate) fn of(rounds: &[Round], process: fn(&Round) -> &Sample) -> Self {
-        let samples: Vec<&Sample> = rounds.iter().map(process).collect();
+        Self::of_samples(&rounds.iter().map(process).collect::<Vec<_>>())
+    }
+
+    /// Of both halves of the floor at once, where that was measured.
+    pub(crate) fn beside(rounds: &[Round]) -> Option<Self> {
+        let samples: Vec<&Sample> = rounds.iter().filter_map(|r| r.beside.as_ref()).collect();
+        (!samples.is_empty()).then(|| Self::of_samples(&samples))
+    }
+
+    fn of_samples(samples: &[&Sample]) -> Self {
         let of = |figure: fn(&Sample) -> f64| {
             median(&samples.iter().map(|sample| figure(sample)).collect::<Vec<_>>())
         };
@@ -44,7 +53,7 @@ impl Medians {
             lag_p99_us: of(|sample| sample.lag_p99_us),
             refused: samples.iter().map(|sample| sample.refused).sum(),
             requests: samples.iter().map(|sample| sample.requests).sum(),
-            cpu_s_by_thread: by_thread(&samples),
+            cpu_s_by_thread: by_thread(samples),
         }
     }
 }
@@ -64,6 +73,15 @@ fn by_thread(samples: &[&Sample]) -> Vec<(String, f64)> {
 pub(crate) fn ratio(result: &CaseResult, of: fn(&Round) -> f64, to: fn(&Round) -> f64) -> Spread {
     let ratios: Vec<f64> = result.rounds.iter().map(|round| of(round) / to(round)).collect();
     Spread::of(&ratios)
+}
+
+/// What Standpipe's figure is to that of both halves of the floor at once, where that was measured.
+pub(crate) fn ratio_beside(result: &CaseResult, figure: fn(&Sample) -> f64) -> Option<Spread> {
+    let ratios = result.rounds.iter().filter_map(|round| {
+        round.beside.as_ref().map(|beside| figure(&round.pipe) / figure(beside))
+    });
+    let ratios: Vec<f64> = ratios.collect();
+    (!ratios.is_empty()).then(|| Spread::of(&ratios))
 }
 
 /// The ratio that a target is about.

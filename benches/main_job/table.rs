@@ -3,11 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::case::{Figure, Load};
+use crate::measure::Sample;
 use crate::pipe::MEMORY_BYTES_MAX;
 use crate::process::Memory;
 use crate::run::{CaseResult, Results, Start};
 use crate::stats::Spread;
-use crate::summary::{Medians, figure, ratio};
+use crate::summary::{Medians, figure, ratio, ratio_beside};
 
 /// The targets for an idle process and for a start.
 const IDLE_ANONYMOUS_MIB: f64 = 8.0;
@@ -26,7 +27,7 @@ pub(crate) struct Table<'a>(pub(crate) &'a Results);
 
 impl Display for Table<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let args = &self.0.args;
+        let (args, machine) = (&self.0.args, &self.0.machine);
         writeln!(
             f,
             "Medians of {} rounds of {} s, {} connections. CPU: seconds per million records, of all \
@@ -36,6 +37,18 @@ impl Display for Table<'_> {
             args.seconds(),
             args.connections,
         )?;
+        writeln!(
+            f,
+            "Machine: {} x {}, Linux {}.",
+            machine.processors, machine.model, machine.kernel
+        )?;
+        if machine.is_busy() {
+            writeln!(
+                f,
+                "ATTENTION: the load average was {} at the start: something else runs here.",
+                machine.load_before
+            )?;
+        }
         if !self.0.starts.is_empty() {
             show_starts(f, &self.0.starts)?;
         }
@@ -87,10 +100,13 @@ fn show_case(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fm
     let server = Medians::of(&result.rounds, |round| &round.server);
     let sdk = Medians::of(&result.rounds, |round| &round.sdk);
     let pipe = Medians::of(&result.rounds, |round| &round.pipe);
-    show_process(f, "bare server", &server, result.server_memory)?;
-    show_process(f, "bare SDK", &sdk, result.sdk_memory)?;
+    show_process(f, "bare server", &server, Some(result.server_memory))?;
+    show_process(f, "bare SDK", &sdk, Some(result.sdk_memory))?;
     writeln!(f, "  {:<12} {:>9.2}", "floor", server.cpu_s + sdk.cpu_s)?;
-    show_process(f, "standpipe", &pipe, result.pipe_memory)?;
+    if let Some(both) = Medians::beside(&result.rounds) {
+        show_process(f, "both at once", &both, None)?;
+    }
+    show_process(f, "standpipe", &pipe, Some(result.pipe_memory))?;
     show_ratios(f, result)?;
     show_targets(f, result, connections)?;
     show_threads(f, &pipe)?;
@@ -114,7 +130,7 @@ fn show_process(
     f: &mut Formatter<'_>,
     name: &str,
     medians: &Medians,
-    memory: Memory,
+    memory: Option<Memory>,
 ) -> fmt::Result {
     write!(f, "  {name:<12} {:>9.2} {:>11}", medians.cpu_s, thousands(medians.rate))?;
     for answer in medians.answer_us {
@@ -124,8 +140,9 @@ fn show_process(
             write!(f, " {answer:>9.0}")?;
         }
     }
-    let (peak, anonymous) = (mib(memory.rss_peak), mib(memory.anonymous));
-    writeln!(f, " {peak:>9.1} {anonymous:>9.1} {:>8}", medians.refused)
+    let mib = |of: fn(&Memory) -> u64| memory.map_or(String::new(), |m| format!("{:.1}", mib(of(&m))));
+    let (peak, anonymous) = (mib(|memory| memory.rss_peak), mib(|memory| memory.anonymous));
+    writeln!(f, " {peak:>9} {anonymous:>9} {:>8}", medians.refused)
 }
 
 fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {

@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 
 use super::Orders;
 use crate::fault::{During as _, Fault};
@@ -31,7 +32,8 @@ const REQUESTS_IN_FLIGHT: usize = 4;
 const BATCH_RECORDS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// For each order, a number of milliseconds, sends so long, and then says how many records.
+/// For each order sends, and then says how many records. An order is a number of milliseconds, and a
+/// number of records a second, or 0 for as many as can be.
 pub(super) async fn send(
     sink: SocketAddr,
     record_bytes: usize,
@@ -43,18 +45,37 @@ pub(super) async fn send(
     let mut source = records.iter().cycle();
     writeln!(std::io::stdout(), "ready").during("saying that it is ready")?;
     while let Some(order) = orders.recv().await {
-        let time = Duration::from_millis(order.trim().parse().during("an order")?);
-        let sent = send_for(&client, &mut source, batch_records, time).await?;
+        let order = Order::parse(&order)?;
+        let sent = send_for(&client, &mut source, batch_records, &order).await?;
         writeln!(std::io::stdout(), "{sent}").during("saying what was sent")?;
     }
     Ok(())
+}
+
+/// How long, and how fast.
+#[derive(Debug)]
+struct Order {
+    time: Duration,
+    /// How long a record takes at the wanted rate. Nothing, when there is none.
+    interval: Duration,
+}
+
+impl Order {
+    fn parse(line: &str) -> Result<Self, Fault> {
+        let (time_ms, rate) = line.split_once(' ').ok_or_else(|| Fault::new("half an order"))?;
+        let rate: u32 = rate.parse().during("an order")?;
+        Ok(Self {
+            time: Duration::from_millis(time_ms.parse().during("an order")?),
+            interval: Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::ZERO),
+        })
+    }
 }
 
 async fn send_for(
     client: &Client,
     source: &mut Cycle<std::slice::Iter<'_, Vec<u8>>>,
     batch_records: usize,
-    time: Duration,
+    order: &Order,
 ) -> Result<usize, Fault> {
     let begin = Instant::now();
     let mut under_way = JoinSet::new();
@@ -63,7 +84,11 @@ async fn send_for(
         sent.set(sent.get() + batch_records);
         settled.map_or(Ok(()), |settled| settled.during("a request")?)
     };
-    while begin.elapsed() < time {
+    let batch_interval = order.interval * u32::try_from(batch_records).unwrap_or(u32::MAX);
+    let mut due = begin + batch_interval;
+    while due.max(Instant::now()) < begin + order.time {
+        sleep_until(due.into()).await;
+        due += batch_interval;
         if under_way.len() == REQUESTS_IN_FLIGHT {
             settle(under_way.join_next().await)?;
         }
