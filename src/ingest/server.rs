@@ -29,11 +29,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What they are told.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-    content-type: application/problem+json\r\ncontent-length: 126\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
-    \"code\":\"too_many_connections\",\"detail\":\"close some connections\"}";
+const REFUSAL: &str = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"code\":\"too_many_connections\",\"detail\":\"close some connections, or raise \
+    ingest.connections_max\"}";
 
 /// How long connections may take to close after the last answer.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -230,10 +228,17 @@ impl Thread {
         }
         worker.close();
         connections.close_all();
-        while !worker.has_handed_all_over() {
-            tokio::time::sleep(FLUSH_INTERVAL).await;
+        let hand_over = async {
+            while !worker.has_handed_all_over() {
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+            }
+            unflushed.fetch_sub(1, Ordering::Release);
+        };
+        tokio::select! {
+            () = hand_over => {}
+            // Told to end at once: nobody takes batches any more. What stays behind is named as lost.
+            () = lifecycle.reached(Phase::Stopped) => {}
         }
-        unflushed.fetch_sub(1, Ordering::Release);
         // Whoever waits for a delivery gets an answer until the end.
         lifecycle.reached(Phase::Stopped).await;
         let farewell = async {
@@ -304,7 +309,12 @@ where
 
 /// Tells a connection that it is one too many, and reads on until it is closed, so that it hears that.
 async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<()> {
-    io.write_all(REFUSAL).await?;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{REFUSAL}",
+        REFUSAL.len()
+    );
+    io.write_all(answer.as_bytes()).await?;
     io.shutdown().await?;
     let mut sink = [0; 1_024];
     while io.read(&mut sink).await? > 0 {}

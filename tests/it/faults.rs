@@ -157,7 +157,7 @@ fn an_outage_opens_the_circuit_and_its_end_closes_it() {
     pipe.settle();
     upstream.go_away();
     post(&pipe, &mut ledger, 100);
-    wait_until("the circuit is open", || demo(&pipe)["state"] == "open");
+    wait_until("the circuit is open", || demo(&pipe)["state"] == "circuit_open");
     assert_eq!(pipe.admin().get("/readyz").status, 200, "an outage does not make it unready");
     let shown = demo(&pipe);
     assert!(shown["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{shown}");

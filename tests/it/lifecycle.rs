@@ -35,7 +35,7 @@ fn all_faults_of_a_configuration_are_said_at_once_with_their_lines() {
         .config("[[streams]]\nname = \"a b\"\nlinger = 3\n[ingest.repeats]\nwindow_ms = \"x\"\n");
     let (code, error) = fails(&setup);
     assert_eq!(code, 78, "{error}");
-    for part in ["standpipe.toml:10", "standpipe.toml:11", "linger_ms", "standpipe.toml:13"] {
+    for part in ["standpipe.toml:11", "standpipe.toml:12", "linger_ms", "standpipe.toml:14"] {
         assert!(error.contains(part), "{part} in: {error}");
     }
 }
