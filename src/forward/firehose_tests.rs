@@ -1,0 +1,1 @@
+//! What the client takes from the environment, and what it does not.
