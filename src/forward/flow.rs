@@ -155,12 +155,12 @@ impl Flow {
     }
 
     /// What looked like a record's fault is the stream's: it is held.
-    pub(super) fn hold(&mut self, now: Instant, begin: Begin) -> Option<Change> {
+    pub(super) fn hold(&mut self, now: Instant) -> Option<Change> {
         if self.hold.since().is_some() {
             // `ended` has put the next probe off already.
             return None;
         }
-        let is_new = self.hold.refused(now, begin.is_probe, &mut self.random);
+        let is_new = self.hold.refused(now, false, &mut self.random);
         if self.is_hurried {
             self.shorten(now);
         }

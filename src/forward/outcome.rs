@@ -127,7 +127,7 @@ fn of_code(code: Code, status: u16, message: &str) -> Class {
         | Code::RequestExpired
         | Code::UnknownOperation
         | Code::HttpClientError
-        | Code::NoCode
+        | Code::Missing
         | Code::NoRegion
         | Code::NoCredentials
         | Code::Unbuildable => Class::Hold,

@@ -51,7 +51,7 @@ pub(super) struct Settlement {
     /// The parts of batches that were delivered.
     pub(super) parts: Vec<Part>,
     /// Batches of which everything is settled, to be dropped.
-    pub(super) done: Vec<Box<Batch>>,
+    pub(super) done: Vec<Batch>,
     /// How many records wait to be sent again.
     pub(super) again: usize,
 }
@@ -199,10 +199,11 @@ impl Backlog {
         is_put: impl Fn(usize) -> bool,
         mut again_at: impl FnMut(u32) -> Instant,
     ) -> Settlement {
-        self.inquest_in_flight -= usize::from(request.is_inquest);
+        let Request { picks, is_inquest, .. } = request;
+        self.inquest_in_flight -= usize::from(is_inquest);
         let mut settlement = Settlement::default();
         let mut place = 0;
-        for (id, run) in runs(&request.picks) {
+        for (id, run) in runs(&picks) {
             let again_before = settlement.again;
             for pick in run {
                 let is_put = is_put(place);
@@ -256,19 +257,12 @@ impl Backlog {
         request: Request,
         now: Instant,
         began_at: Instant,
-    ) -> (Verdict, Vec<Box<Batch>>) {
+    ) -> (Verdict, Vec<Batch>) {
         self.inquest_in_flight -= usize::from(request.is_inquest);
         self.shift_all(&request.picks, State::Suspect);
         let inquest = self.inquest.get_or_insert_with(|| Inquest::new(now));
         match inquest.refused(request.picks, began_at) {
-            Finding::Open => {
-                // Nothing is left to ask with, and nothing else is on its way: it looks like the stream.
-                let is_stuck = inquest.lacks_witness()
-                    && !inquest.has_groups()
-                    && self.totals.in_flight == 0
-                    && self.waiting.is_empty();
-                (if is_stuck { Verdict::Hold } else { Verdict::Open }, Vec::new())
-            }
+            Finding::Open => (Verdict::Open, Vec::new()),
             Finding::Stream => (Verdict::Hold, Vec::new()),
             Finding::Guilty(pick) => {
                 self.shift(pick, State::Aside);
@@ -277,6 +271,16 @@ impl Backlog {
                 (Verdict::SetAside { bytes: pick.bytes as usize }, done)
             }
         }
+    }
+
+    /// Whether nothing is left but records that were refused alone, and nothing that could say whether
+    /// that is their fault: it looks like the stream's then.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.totals.in_flight == 0
+            && self.waiting.is_empty()
+            && self.inquest.as_ref().is_some_and(|inquest| {
+                inquest.lacks_witness() && inquest.has_accused() && !inquest.has_groups()
+            })
     }
 
     /// How many records are in which state, over all batches.
@@ -350,7 +354,7 @@ impl Backlog {
     }
 
     /// Lets what is settled of a batch go: some records, or the whole batch.
-    fn tidy(&mut self, id: u64) -> Option<Box<Batch>> {
+    fn tidy(&mut self, id: u64) -> Option<Batch> {
         self.note_waiting(id);
         let held = self.batches.get_mut(&id)?;
         self.totals.settled -= held.compact();
@@ -359,7 +363,7 @@ impl Backlog {
         }
         let held = self.batches.remove(&id)?;
         self.totals.settled -= held.counts.settled;
-        Some(held.batch)
+        Some(*held.batch)
     }
 
     /// Ends an inquest that has nothing left to find out and nothing on its way.

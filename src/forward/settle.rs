@@ -100,12 +100,15 @@ impl Worker {
         match verdict {
             Verdict::Open => {}
             Verdict::SetAside { bytes } => self.report.set_aside(bytes, &reason),
-            Verdict::Hold => {
-                let change = self.flow.hold(now, begin);
-                self.note(change.as_slice());
-            }
+            Verdict::Hold => self.hold(now),
         }
         self.let_go(done);
+    }
+
+    /// What looked like a record's fault is the stream's.
+    pub(super) fn hold(&mut self, now: Instant) {
+        let change = self.flow.hold(now);
+        self.note(change.as_slice());
     }
 
     /// The request came to nothing, and no record is to blame.
@@ -139,7 +142,7 @@ impl Worker {
         let mut ambiguous = 0;
         for entry in entries {
             if let Entry::Failed { code, .. } = entry {
-                let code = code.as_deref().map_or(Code::NoCode, Code::of);
+                let code = code.as_deref().map_or(Code::Missing, Code::of);
                 self.metrics.count_failed(code, 1);
                 failed += 1;
                 // A throttled record was not taken. Of any other failure the service says that
@@ -165,7 +168,7 @@ impl Worker {
     }
 
     /// Drops batches of which everything is settled, and wakes who waits for that.
-    fn let_go(&self, done: Vec<Box<Batch>>) {
+    fn let_go(&self, done: Vec<Batch>) {
         if done.is_empty() {
             return;
         }
@@ -239,7 +242,7 @@ fn first_failure(entries: &[Entry]) -> Option<Reason> {
             Some(Reason::service(code, message.as_deref().unwrap_or_default()))
         }
         Entry::Failed { code: None, .. } => {
-            Some(Reason::ours(Code::NoCode, "an entry of the answer has neither an id nor a code"))
+            Some(Reason::ours(Code::Missing, "an entry of the answer has neither an id nor a code"))
         }
     })
 }

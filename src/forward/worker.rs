@@ -101,7 +101,13 @@ impl Worker {
                 Permit::Probe => self.backlog.next_probe(&mut self.random),
                 Permit::Nothing { until } => return Next::Change(until),
             };
-            let Some(request) = request else { return Next::Change(self.backlog.next_at(now)) };
+            let Some(request) = request else {
+                if permit == Permit::Full && self.backlog.is_stuck() {
+                    self.hold(now);
+                    continue;
+                }
+                return Next::Change(self.backlog.next_at(now));
+            };
             let bytes = request.bytes;
             let Some(place) = place.take().or_else(|| self.shared.room.try_take(bytes)) else {
                 self.backlog.put_back(request);
