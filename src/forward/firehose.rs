@@ -5,7 +5,9 @@
 //! the configured one or the Region's own, never `AWS_ENDPOINT_URL*` or a profile's `endpoint_url`: those
 //! are meant for the application and point here. It decides nothing.
 
+use std::cell::RefCell;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
@@ -24,6 +26,7 @@ use http::header::CONTENT_LENGTH;
 use tokio::sync::OnceCell;
 
 use super::answer::{Entry, PutAnswer, PutError, Unready};
+use super::code::Code;
 use super::transport;
 use super::{Config, Credentials, StartError, Upstream};
 use crate::record::StreamName;
@@ -41,8 +44,9 @@ pub(super) struct Firehose {
     http: SharedHttpClient,
     timeouts: TimeoutConfig,
     attempt_timeout: Duration,
-    /// Made when it is first needed: the Region and the credentials may take a while.
-    client: OnceCell<Client>,
+    /// Made when it is first needed: the Region and the credentials may take a while. Made anew after
+    /// trouble with credentials, since the SDK reads the profile's files only once.
+    client: RefCell<Arc<OnceCell<Client>>>,
 }
 
 impl Firehose {
@@ -61,7 +65,7 @@ impl Firehose {
             upstream: config.upstream.clone(),
             timeouts,
             attempt_timeout: config.attempt_timeout,
-            client: OnceCell::new(),
+            client: RefCell::default(),
         })
     }
 
@@ -72,9 +76,12 @@ impl Firehose {
         body: Vec<u8>,
     ) -> Result<PutAnswer, PutError> {
         // Also bounds what the SDK's own time-outs do not: finding the Region.
-        tokio::time::timeout(self.attempt_timeout, self.put_unbounded(stream, body))
-            .await
-            .unwrap_or(Err(PutError::Timeout))
+        let put = tokio::time::timeout(self.attempt_timeout, self.put_unbounded(stream, body));
+        let result = put.await.unwrap_or(Err(PutError::Timeout));
+        if result.as_ref().is_err_and(is_of_credentials) {
+            self.client.replace(Arc::default());
+        }
+        result
     }
 
     async fn put_unbounded(
@@ -82,7 +89,8 @@ impl Firehose {
         stream: &StreamName,
         body: Vec<u8>,
     ) -> Result<PutAnswer, PutError> {
-        let client = self.client.get_or_try_init(|| self.connect()).await?;
+        let client = Arc::clone(&self.client.borrow());
+        let client = client.get_or_try_init(|| self.connect()).await?;
         let body = Bytes::from(body);
         let sent = client
             .put_record_batch()
@@ -143,6 +151,21 @@ impl Firehose {
         builder.set_endpoint_url(self.upstream.endpoint.clone());
         builder.set_app_name(AppName::new(APP_NAME).ok());
         builder.build()
+    }
+}
+
+/// Whether other credentials could help.
+fn is_of_credentials(error: &PutError) -> bool {
+    match error {
+        PutError::Unready(Unready::NoCredentials { .. }) => true,
+        PutError::Service { code: Some(code), .. } => matches!(
+            Code::of(code),
+            Code::AccessDenied
+                | Code::ExpiredToken
+                | Code::UnrecognizedClient
+                | Code::InvalidSignature
+        ),
+        _ => false,
     }
 }
 

@@ -80,6 +80,28 @@ fn child() {
             };
             assert!(message.contains("credentials"), "{message}");
         }
+        "credentials that come later" => {
+            let (url, asked) = proxy();
+            let config = Config {
+                upstream: Upstream { proxy: Some(url), ..Upstream::default() },
+                ..Config::default()
+            };
+            let firehose = Firehose::new(&config).unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let put = || {
+                runtime
+                    .block_on(firehose.put(&"demo".parse().unwrap(), b"{}".to_vec()))
+                    .unwrap_err()
+            };
+            assert!(matches!(put(), PutError::Unready(Unready::NoCredentials { .. })));
+            let file = std::env::var("AWS_SHARED_CREDENTIALS_FILE").unwrap();
+            std::fs::write(file, "[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+                .unwrap();
+            let answer = put();
+            assert!(matches!(answer, PutError::Connect { .. }), "{answer:?}");
+            assert!(asked.join().unwrap().starts_with("CONNECT firehose."));
+        }
         case => panic!("nobody plays {case:?}"),
     }
 }
@@ -120,4 +142,13 @@ fn a_missing_region_is_said() {
 #[test]
 fn missing_credentials_are_said() {
     run("no credentials", &[("AWS_REGION", "us-east-1")]);
+}
+
+#[test]
+fn credentials_that_are_written_later_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("credentials");
+    let environment =
+        [("AWS_REGION", "us-east-1"), ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap())];
+    run("credentials that come later", &environment);
 }
