@@ -173,6 +173,12 @@ impl Stopper {
 }
 
 impl Watcher {
+    /// Whether the forward thread still runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.statuses.has_changed().is_ok()
+    }
+
     /// How the delivery of each stream goes that has had a batch, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {

@@ -3,14 +3,14 @@
 //! Labels come from configured stream names and fixed sets. It measures; it decides nothing.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
-use ::metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::code::Code;
+use super::status::StreamStatus;
 use crate::record::StreamName;
+use crate::telemetry::MetricSpec;
 
 /// Records that the service has.
 pub const RECORDS_DELIVERED: &str = "standpipe_forward_records_delivered_total";
@@ -45,56 +45,88 @@ pub const RESPONSES: &str = "standpipe_forward_responses_total";
 /// How often the forward thread was woken.
 pub const WAKEUPS: &str = "standpipe_forward_wakeups_total";
 
-/// Says what every metric of this stage means.
-pub fn describe() {
-    describe_counter!(RECORDS_DELIVERED, "Records that the service has given an id.");
-    describe_counter!(BYTES_DELIVERED, Unit::Bytes, "Raw bytes of delivered records.");
-    describe_counter!(
+/// How old the oldest undelivered record is.
+pub const OLDEST_AGE: &str = "standpipe_forward_oldest_age_seconds";
+
+const STREAM: &[&str] = &["stream"];
+
+/// All metrics of this stage.
+pub const METRICS: &[MetricSpec] = &[
+    MetricSpec::counter(RECORDS_DELIVERED, STREAM, "Records that the service has given an id."),
+    MetricSpec::counter(BYTES_DELIVERED, STREAM, "Raw bytes of delivered records."),
+    MetricSpec::counter(
         BYTES_BILLED,
-        Unit::Bytes,
-        "Bytes of delivered records as they are billed: each record rounded up to 5 KiB."
-    );
-    describe_counter!(
+        STREAM,
+        "Bytes of delivered records as they are billed: each record rounded up to 5 KiB.",
+    ),
+    MetricSpec::counter(
         REQUESTS,
+        &["stream", "result"],
         "Requests to the service by result: ok, partial (some records failed), throttled, unavailable, \
-         ambiguous (time-outs and server errors), unreachable, refused, hold."
-    );
-    describe_counter!(RECORDS_FAILED, "Records that failed in a request, by the error's code.");
-    describe_counter!(RECORDS_RETRIED, "Records that failed and wait to be sent again.");
-    describe_counter!(
+         ambiguous (time-outs and server errors), unreachable, refused, hold.",
+    ),
+    MetricSpec::counter(
+        RECORDS_FAILED,
+        &["stream", "code"],
+        "Records that failed in a request, by the code of the error.",
+    ),
+    MetricSpec::counter(RECORDS_RETRIED, STREAM, "Records that failed and wait to be sent again."),
+    MetricSpec::counter(
         RECORDS_AMBIGUOUS,
-        "Records that are sent again although the service may have them: possible duplicates."
-    );
-    describe_counter!(
+        STREAM,
+        "Records that are sent again although the service may have them: possible duplicates.",
+    ),
+    MetricSpec::counter(
         RECORDS_LOST,
-        "Records that were in memory and not known to be delivered when the process stopped."
-    );
-    describe_gauge!(
+        STREAM,
+        "Records that were in memory and not known to be delivered when the process stopped.",
+    ),
+    MetricSpec::gauge(
         RECORDS_SET_ASIDE,
-        "Records that the service refuses alone while it takes others. They are kept in memory."
-    );
-    describe_gauge!(REQUESTS_IN_FLIGHT, "Requests to the service that are under way.");
-    describe_gauge!(REQUESTS_IN_FLIGHT_LIMIT, "How many requests may be under way. It adapts.");
-    describe_histogram!(
+        STREAM,
+        "Records that the service refuses alone while it takes others. They are kept in memory.",
+    ),
+    MetricSpec::gauge(REQUESTS_IN_FLIGHT, STREAM, "Requests to the service that are under way."),
+    MetricSpec::gauge(
+        REQUESTS_IN_FLIGHT_LIMIT,
+        STREAM,
+        "How many requests may be under way. It adapts.",
+    ),
+    MetricSpec::histogram(
         REQUEST_SECONDS,
-        Unit::Seconds,
-        "From the sending of a request to its answer or its failure."
-    );
-    describe_histogram!(
+        STREAM,
+        "From the sending of a request to its answer or its failure.",
+    ),
+    MetricSpec::histogram(
         DELIVERY_SECONDS,
-        Unit::Seconds,
-        "From the accept of a batch's oldest record to the delivery of records of that batch: one \
-         observation for each part of a batch that one request delivered, not for each record."
-    );
-    describe_gauge!(
+        STREAM,
+        "From the accept of the oldest record of a batch to the delivery of records of that batch: one \
+         observation for each part of a batch that one request delivered, not for each record.",
+    ),
+    MetricSpec::gauge(
+        OLDEST_AGE,
+        STREAM,
+        "How old the oldest record of the closed batches is that is not delivered; 0 when there is none.",
+    ),
+    MetricSpec::gauge(
         STREAM_STATE,
-        "1 for the state that a stream is in: flowing, backing_off, circuit_open, held."
-    );
-    describe_counter!(
+        &["stream", "state"],
+        "1 for the state that a stream is in: flowing, backing_off, circuit_open, held.",
+    ),
+    MetricSpec::counter(
         RESPONSES,
-        "Answers of the service by their Encrypted flag: true, false, absent."
-    );
-    describe_counter!(WAKEUPS, "How often batches have woken the forward thread.");
+        &["stream", "encrypted"],
+        "Answers of the service by their Encrypted flag: true, false, absent.",
+    ),
+    MetricSpec::counter(WAKEUPS, &[], "How often batches have woken the forward thread."),
+];
+
+/// Shows how old the oldest undelivered record of each stream is at `now`. For each scrape.
+pub fn show(statuses: &[StreamStatus], now: Instant) {
+    for status in statuses {
+        let age = status.oldest_age(now).unwrap_or_default();
+        gauge!(OLDEST_AGE, "stream" => status.stream.to_string()).set(age.as_secs_f64());
+    }
 }
 
 /// What became of a request.
