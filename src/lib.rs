@@ -1,4 +1,42 @@
-//! Standpipe: the map of the code.
+//! Standpipe takes an application's records on loopback and delivers them to Amazon Data Firehose.
+//!
+//! # The map
+//!
+//! In the order of a record's way; each room has its own page at the top of its `mod.rs`.
+//!
+//! ```text
+//!  apps ──HTTP──► ingest ──records──► pipeline ──closed batches──► forward ──► Firehose
+//!                   ▲                    │  ▲                         │
+//!                   └─────receipts───────┘  └───────settlements───────┘
+//!  around it:  app, cli, config, lifecycle, telemetry, admin        beside it:  embedded
+//! ```
+//!
+//! | room | what it is | thread |
+//! |---|---|---|
+//! | [`record`] | the nouns that travel: limits, stream names, levels | |
+//! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
+//! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
+//! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`admin`] | health, metrics, status, stop | `admin` |
+//! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
+//! | [`lifecycle`] | phases and readiness: one cell that all look at | |
+//! | [`telemetry`] | logs and metrics, set up once | |
+//! | [`config`] | TOML and environment to the stages' `Config`s, or all faults at once | |
+//! | [`app`] | the composition root: puts the stages together and takes them down | the main thread |
+//! | [`cli`] | what is typed to what is done, and exit codes | the main thread |
+//!
+//! # What holds everywhere
+//!
+//! - A record that was accepted leaves memory only when it is settled, or is counted as lost. The lane's
+//!   count of records in memory follows batches by their drop, so that it can not be forgotten.
+//! - No lock and no wake-up of a thread on the way of a record: threads exchange whole batches, over
+//!   bounded channels, with a bell that rings once. Clippy forbids the lock types; a test counts the
+//!   wake-ups.
+//! - Decisions are pure code that is given `now`: batcher, plan, outcome, backoff, circuit, quota.
+//! - No stage imports `config`; `forward` and `ingest` do not know each other; `pipeline` knows no
+//!   network and no service. `tests/tidy.rs` holds the table.
+//! - The spool (sealed batches on disk) will stand between `pipeline` and `forward`: a batch that the
+//!   forwarder can not send now goes there instead of waiting in memory. `Ack::Durable` is its level.
 
 pub mod admin;
 pub mod app;

@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary: the command line, and the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    standpipe::cli::run(std::env::args_os())
+}

@@ -1,4 +1,31 @@
 //! Health, metrics and status, on a thread and a runtime of their own.
+//!
+//! Probes and scrapes are answered while the data path is saturated, and one slow client stands in nobody's
+//! way: heads, bodies, answers and connections are bounded. No stage is imported; what is shown and what can
+//! be done is handed in by `app` as [`Sources`].
+//!
+//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/log-level`, `/quitquitquit` and a page at
+//! `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
+//! `listen` is not on loopback, everything but the first three does, unless the configuration allows it.
+
+mod accept;
+mod body;
+mod connection;
+mod endpoints;
+mod human;
+pub mod metrics;
+mod page;
+mod respond;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use endpoints::Sources;
+pub use metrics::METRICS;
+pub use server::{Admin, StartError, start};
+pub use token::{TOKEN_FILE_BYTES_MAX, Token, TokenError, TokenFault};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,11 +1,32 @@
 //! HTTP in: the data listener, its two dialects, and their bounds.
 
+mod body;
+mod connection;
+mod decode;
+mod firehose_api;
+mod lines;
+mod listen;
+mod metrics;
+mod native;
+mod refusal;
+mod repeats;
+mod response;
+mod server;
+mod service;
+mod shared;
+mod streams;
+mod worker;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::pipeline::Limits;
 use crate::record::{Ack, StreamName};
+
+pub use metrics::METRICS;
+pub use server::{Ends, Ingest, StartError};
+pub use streams::{Stream, Streams};
 
 /// The data listener and everything that bounds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +57,8 @@ pub struct Config {
     pub delivered_wait: Duration,
     /// What `Retry-After` says when there is no room, in whole seconds.
     pub retry_after: Duration,
+    /// The Region that stream ARNs are shown with, where it is known.
+    pub region: Option<String>,
     /// The window in which a repeated `amz-sdk-invocation-id` gets the first answer. Off when `None`.
     pub repeats: Option<RepeatsConfig>,
     /// The streams that are known by name.
@@ -134,6 +157,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             delivered_wait: Duration::from_secs(5),
             retry_after: Duration::from_secs(1),
+            region: None,
             repeats: None,
             streams: Vec::new(),
             any_stream: None,

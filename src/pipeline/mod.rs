@@ -20,6 +20,7 @@ mod bell;
 mod budget;
 mod handoff;
 mod lane;
+pub mod metrics;
 mod receipt;
 #[cfg(test)]
 pub(crate) mod testing;

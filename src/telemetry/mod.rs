@@ -1,5 +1,18 @@
 //! Logs and metrics: how they are set up, once for the process.
 
+mod filter;
+pub mod logs;
+pub mod metrics;
+pub mod process;
+mod rate_limit;
+mod spec;
+
+pub use filter::{BadFilter, FILTER_BYTES_MAX, check_filter};
+pub use logs::LevelHandle;
+pub use metrics::MetricsHandle;
+pub use rate_limit::RateLimit;
+pub use spec::{MetricKind, MetricSpec, describe, metrics_table, naming_faults};
+
 /// The logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

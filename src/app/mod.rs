@@ -1,0 +1,217 @@
+//! The composition root: all stages' configurations, and how the stages are put together and taken down.
+//!
+//! ```text
+//!  Config ─► App::start ─► emulator (embedded only)     one thread
+//!                          streams, hand-off, post      no thread
+//!                          forward                      one thread
+//!                          ingest                       one thread a worker
+//!                          admin                        one thread
+//!            App::run ───► waits for a signal ─► stop: drain, flush, deliver, name what is lost
+//! ```
+//!
+//! It reads in the order of the data. It decides nothing that a stage could decide.
+
+mod signals;
+mod status;
+mod stop;
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+pub use signals::Signals;
+pub use stop::Stopped;
+
+use crate::admin::{self, Admin};
+use crate::embedded::{self, Emulator};
+use crate::forward::{self, Forward};
+use crate::ingest::{self, Ends, Ingest, Streams};
+use crate::lifecycle::{self, Lifecycle, Phase};
+use crate::pipeline::{self, HANDOFF_BATCHES_MAX, handoff, post};
+use crate::telemetry::{self, LevelHandle, MetricSpec, MetricsHandle};
+
+/// Everything that can be configured, by stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The bound on the memory for records and bodies, in bytes.
+    pub memory_bytes_max: usize,
+    /// The data listener and the streams.
+    pub ingest: ingest::Config,
+    /// The way to the service.
+    pub forward: forward::Config,
+    /// Health, metrics, status.
+    pub admin: admin::Config,
+    /// Logs.
+    pub telemetry: telemetry::Config,
+    /// How a stop goes.
+    pub lifecycle: lifecycle::Config,
+}
+
+/// The tables of all metrics, in the order of the data path.
+pub const METRICS: &[&[MetricSpec]] = &[
+    ingest::METRICS,
+    pipeline::metrics::METRICS,
+    forward::METRICS,
+    admin::METRICS,
+    telemetry::metrics::METRICS,
+    telemetry::process::METRICS,
+];
+
+/// All stages, running.
+#[derive(Debug)]
+pub struct App {
+    config: lifecycle::Config,
+    lifecycle: Lifecycle,
+    quit: Arc<Notify>,
+    streams: Arc<Streams>,
+    ingest: Arc<Ingest>,
+    forward: Forward,
+    admin: Admin,
+    emulator: Option<Emulator>,
+}
+
+/// Why the process did not start. Each is one line for the person who started it.
+#[derive(Debug)]
+pub enum StartError {
+    /// The logs or metrics can not be set up.
+    Telemetry(String),
+    /// The emulator did not start.
+    Emulator(embedded::StartError),
+    /// The forwarder did not start.
+    Forward(forward::StartError),
+    /// The data listener did not start.
+    Ingest(ingest::StartError),
+    /// The admin listener did not start.
+    Admin(admin::StartError),
+    /// The process can not wait for signals.
+    Signals(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Telemetry(error) => f.write_str(error),
+            Self::Emulator(error) => error.fmt(f),
+            Self::Forward(error) => error.fmt(f),
+            Self::Ingest(error) => error.fmt(f),
+            Self::Admin(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "signals can not be waited for: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Serves until the process is told to stop, and says what became of the records.
+///
+/// # Errors
+/// [`StartError`] when a stage does not start. Those that had started are stopped again.
+pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopped, StartError> {
+    let level = telemetry::logs::install(&config.telemetry)
+        .map_err(|error| StartError::Telemetry(error.to_string()))?;
+    let metrics =
+        telemetry::metrics::install().map_err(|error| StartError::Telemetry(error.to_string()))?;
+    abort_on_panic();
+    let is_embedded = embedded.is_some();
+    let app = App::start(config, embedded, level, &metrics)?;
+    if is_embedded {
+        app.introduce();
+    }
+    app.run()
+}
+
+impl App {
+    fn start(
+        mut config: Config,
+        embedded: Option<embedded::Config>,
+        level: LevelHandle,
+        metrics: &MetricsHandle,
+    ) -> Result<Self, StartError> {
+        METRICS.iter().for_each(|table| telemetry::describe(table));
+        let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
+        if let Some(emulator) = &emulator {
+            config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+        }
+        let lifecycle = Lifecycle::new();
+        let any = config.ingest.any_stream.clone();
+        let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest.streams, any));
+
+        let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
+        let (post, mailboxes) = post(config.ingest.workers);
+        let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
+
+        let ends = outlets
+            .into_iter()
+            .zip(mailboxes)
+            .map(|(outlet, mailbox)| Ends { outlet, mailbox })
+            .collect();
+        let ingest = Ingest::start(config.ingest, Arc::clone(&streams), ends, &lifecycle);
+        let ingest = Arc::new(ingest.map_err(StartError::Ingest)?);
+
+        let quit = Arc::new(Notify::new());
+        let view = status::View {
+            started_at: Instant::now(),
+            memory_bytes_max: config.memory_bytes_max,
+            lifecycle: lifecycle.clone(),
+            streams: Arc::clone(&streams),
+            ingest: Arc::clone(&ingest),
+            forward: forward.watcher(),
+        };
+        let sources = view.sources(metrics, level, &quit);
+        let admin = admin::start(&config.admin, sources).map_err(StartError::Admin);
+        let admin = match admin {
+            Ok(admin) => admin,
+            Err(error) => {
+                lifecycle.advance(Phase::Stopped);
+                return Err(error);
+            }
+        };
+        lifecycle.advance(Phase::Serving);
+        tracing::info!(
+            data = %ingest.local_addr(),
+            admin = %admin.local_addr(),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        let config = config.lifecycle;
+        Ok(Self { config, lifecycle, quit, streams, ingest, forward, admin, emulator })
+    }
+
+    /// Says on stdout what somebody who tries it out can do next.
+    fn introduce(&self) {
+        let names: Vec<String> =
+            self.streams.all().iter().map(|stream| stream.lane.name().to_string()).collect();
+        let stream = names.first().map_or("demo", String::as_str);
+        let (data, admin) = (self.ingest.local_addr(), self.admin.local_addr());
+        let text = format!(
+            "Standpipe takes records at http://{data} and shows itself at http://{admin}\n\
+             An emulated Firehose delivers them to ./standpipe-data/delivered/{stream}/\n\
+             \n\
+             Send a record:\n  \
+             curl -d '{{\"hello\":\"world\"}}' http://{data}/v1/streams/{stream}/records\n\
+             Read it back, a second later:\n  \
+             find standpipe-data/delivered/{stream} -type f | xargs cat\n\
+             Or with an AWS SDK, in the application's environment:\n  \
+             AWS_ENDPOINT_URL_FIREHOSE=http://{data}\n\
+             \n\
+             Stop with Ctrl-C.\n"
+        );
+        // Who closed stdout does not want to read this.
+        let _is_read = std::io::stdout().write_all(text.as_bytes()).is_ok();
+    }
+}
+
+/// Half a pipe is worse than none: a thread that panics ends the process, for a supervisor to start anew.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            "a thread panicked, the process ends: {panic}"
+        );
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,133 @@
+//! What the admin listener shows: the status of all stages in one document, and the metrics.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::admin::Sources;
+use crate::forward::{self, StreamStatus, Watcher};
+use crate::ingest::{Ingest, Streams};
+use crate::lifecycle::Lifecycle;
+use crate::pipeline;
+use crate::telemetry::{LevelHandle, MetricsHandle};
+
+/// A view of everything that is shown.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) started_at: Instant,
+    pub(super) memory_bytes_max: usize,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) streams: Arc<Streams>,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) forward: Watcher,
+}
+
+impl View {
+    /// What the admin stage is given.
+    pub(super) fn sources(
+        self,
+        metrics: &MetricsHandle,
+        log_level: LevelHandle,
+        quit: &Arc<Notify>,
+    ) -> Sources {
+        let (stalled, shown, refreshed) = (self.clone(), self.clone(), self.clone());
+        let (rendered, kept) = (metrics.clone(), metrics.clone());
+        let quit = Arc::clone(quit);
+        Sources {
+            lifecycle: self.lifecycle,
+            stalled: Box::new(move || stalled.stalled()),
+            status: Box::new(move || shown.status()),
+            metrics: Box::new(move || {
+                refreshed.refresh();
+                rendered.render()
+            }),
+            upkeep: Box::new(move || kept.upkeep()),
+            quit: Box::new(move || quit.notify_one()),
+            log_level,
+        }
+    }
+
+    /// The threads that are gone. One that panics takes the process with it, so that this is the exception.
+    fn stalled(&self) -> Vec<String> {
+        let mut stalled = self.ingest.stalled();
+        if !self.forward.is_alive() {
+            stalled.push("forward".to_owned());
+        }
+        stalled
+    }
+
+    fn refresh(&self) {
+        let streams = self.streams.all();
+        let lanes = streams.iter().map(|stream| stream.lane.as_ref());
+        pipeline::metrics::show(lanes, self.memory_bytes_max);
+        self.ingest.refresh_metrics();
+        forward::metrics::show(&self.forward.status(), Instant::now());
+    }
+
+    fn status(&self) -> Value {
+        let mut forwarded = self.forward.status();
+        let streams = self.streams.all();
+        let memory_bytes: usize =
+            streams.iter().map(|stream| stream.lane.share().used_bytes()).sum();
+        let streams: Vec<Value> = streams
+            .iter()
+            .map(|stream| {
+                let name = stream.lane.name();
+                let mut shown = json!({
+                    "name": name.as_str(),
+                    "ack": stream.settings.ack.as_str(),
+                    "state": "flowing",
+                    "records_in_memory": stream.lane.records_in_memory(),
+                    "memory_bytes": stream.lane.share().used_bytes(),
+                });
+                // A stream that nothing was ever sent to is not known to the forwarder.
+                let known = forwarded.iter().position(|status| status.stream == *name);
+                if let (Some(at), Some(members)) = (known, shown.as_object_mut())
+                    && let Value::Object(more) = delivery(&forwarded.swap_remove(at))
+                {
+                    members.extend(more);
+                }
+                shown
+            })
+            .collect();
+        let reasons: serde_json::Map<String, Value> = self
+            .lifecycle
+            .unready_reasons()
+            .into_iter()
+            .map(|(what, why)| (what, why.into()))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "phase": self.lifecycle.phase().as_str(),
+            "ready": reasons.is_empty(),
+            "unready_reasons": reasons,
+            "uptime_seconds": self.started_at.elapsed().as_secs(),
+            "connections": self.ingest.connections(),
+            "requests": self.ingest.requests(),
+            "memory_bytes": memory_bytes,
+            "memory_bytes_max": self.memory_bytes_max,
+            "streams": streams,
+        })
+    }
+}
+
+/// How the delivery of a stream goes.
+fn delivery(status: &StreamStatus) -> Value {
+    let now = Instant::now();
+    let seconds = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+    json!({
+        "state": status.state.as_str(),
+        "state_seconds": seconds(status.since),
+        "reason": status.reason.as_ref().map(|reason| format!("{}: {}", reason.code, reason.message)),
+        "batches": status.batches,
+        "records_waiting": status.records_waiting,
+        "records_in_flight": status.records_in_flight,
+        "records_set_aside": status.records_set_aside,
+        "requests_in_flight": status.requests_in_flight,
+        "requests_in_flight_limit": status.requests_in_flight_limit,
+        "oldest_age_seconds": status.oldest_accepted_at.map(seconds),
+        "last_success_age_seconds": status.last_success_at.map(seconds),
+    })
+}

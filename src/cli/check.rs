@@ -1,0 +1,92 @@
+//! `check`: what a configuration means, in a few lines.
+
+use std::fmt::Write as _;
+
+use crate::app;
+use crate::config::Preset;
+use crate::ingest::StreamSettings;
+
+use super::args;
+use super::exit::Failure;
+
+/// How many streams are listed one by one.
+const STREAMS_LISTED_MAX: usize = 20;
+
+pub(super) fn run(file: &args::ConfigFile) -> Result<(), Failure> {
+    let loaded = super::load(file.path.as_deref(), Preset::Service)?;
+    super::print(&facts(&loaded.config))
+}
+
+/// What somebody wants to know before they start it.
+fn facts(config: &app::Config) -> String {
+    let mut lines = vec!["ok: the configuration has no faults".to_owned()];
+    lines.extend(listeners(config));
+    lines.extend(streams(config));
+    lines.push(upstream(config));
+    lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
+    let mut out = String::new();
+    for line in lines {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
+
+fn listeners(config: &app::Config) -> Vec<String> {
+    let (ingest, admin) = (&config.ingest, &config.admin);
+    let mut lines = vec![format!("records   http://{}", ingest.listen)];
+    if let Some(path) = &ingest.unix_socket {
+        lines.push(format!("records   unix:{}", path.display()));
+    }
+    lines.push(format!("admin     http://{}", admin.listen));
+    if let Some(address) = admin.health_listen {
+        lines.push(format!("health    http://{address}"));
+    }
+    lines
+}
+
+fn streams(config: &app::Config) -> Vec<String> {
+    let streams = &config.ingest.streams;
+    let listed = streams.iter().take(STREAMS_LISTED_MAX);
+    let mut lines: Vec<String> = listed
+        .map(|stream| format!("stream    {}: {}", stream.name, levels(&stream.settings)))
+        .collect();
+    if streams.len() > STREAMS_LISTED_MAX {
+        lines.push(format!("stream    and {} more", streams.len() - STREAMS_LISTED_MAX));
+    }
+    if let Some(any) = &config.ingest.any_stream {
+        lines.push(format!(
+            "stream    any other, up to {}: {}",
+            any.streams_max,
+            levels(&any.settings)
+        ));
+    }
+    lines
+}
+
+fn levels(settings: &StreamSettings) -> String {
+    format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+fn upstream(config: &app::Config) -> String {
+    let upstream = &config.forward.upstream;
+    let mut line = match (&upstream.endpoint, &upstream.region) {
+        (Some(endpoint), _) => format!("upstream  {endpoint}"),
+        (None, Some(region)) => format!("upstream  Amazon Data Firehose in {region}"),
+        (None, None) => {
+            "upstream  Amazon Data Firehose in the Region of the environment or profile".to_owned()
+        }
+    };
+    for (is_so, what) in
+        [(upstream.fips, ", FIPS"), (upstream.proxy.is_some(), ", through a proxy")]
+    {
+        if is_so {
+            line.push_str(what);
+        }
+    }
+    if let Some(profile) = &upstream.profile {
+        let written = write!(line, ", as the profile {profile}");
+        debug_assert!(written.is_ok(), "writing to a string can not fail");
+    }
+    line
+}

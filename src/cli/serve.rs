@@ -1,0 +1,64 @@
+//! `serve`: the configuration, and then the service until it is told to stop.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use crate::app::{self, StartError};
+use crate::config::Preset;
+use crate::embedded;
+
+use super::args;
+use super::exit::{Exit, Failure};
+
+/// Where the emulator keeps what it is given, when nothing else is said.
+const DATA_DIR: &str = "./standpipe-data";
+
+/// Where the emulator of an embedded run listens, if nobody else does.
+const EMULATOR_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4575);
+
+pub(super) fn run(serve: args::Serve) -> Result<(), Failure> {
+    let preset = if serve.embedded { Preset::Embedded } else { Preset::Service };
+    let loaded = super::load(serve.config.path.as_deref(), preset)?;
+    let embedded = serve.embedded.then(|| {
+        let data_dir = serve.data_dir.unwrap_or_else(|| DATA_DIR.into());
+        emulator_of(&loaded.config, data_dir)
+    });
+    let stopped = app::serve(loaded.config, embedded).map_err(failure)?;
+    if stopped.records_lost > 0 {
+        let message = format!(
+            "{} accepted records were lost: they were not delivered when the process stopped; the \
+             log names their streams",
+            stopped.records_lost
+        );
+        return Err(Failure::new(Exit::Io, message));
+    }
+    Ok(())
+}
+
+/// The emulator of an embedded run: it has the streams that the configuration lists.
+fn emulator_of(config: &app::Config, data_dir: PathBuf) -> embedded::Config {
+    // A second run beside a first one takes any free port; the introduction says which.
+    let is_free = TcpListener::bind(EMULATOR_LISTEN).is_ok();
+    let port = if is_free { EMULATOR_LISTEN.port() } else { 0 };
+    embedded::Config {
+        listen: SocketAddr::new(EMULATOR_LISTEN.ip(), port),
+        data_dir,
+        streams: config.ingest.streams.iter().map(|stream| stream.name.clone()).collect(),
+        ..embedded::Config::default()
+    }
+}
+
+fn failure(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
+            Exit::Unavailable
+        }
+        StartError::Admin(error) if error.is_configuration() => Exit::Configuration,
+        StartError::Admin(_) => Exit::Unavailable,
+        StartError::Telemetry(_) | StartError::Signals(_) => Exit::Internal,
+    };
+    match error {
+        StartError::Emulator(error) => error.into(),
+        error => Failure::new(exit, error.to_string()),
+    }
+}

@@ -1,0 +1,214 @@
+//! A configuration while it is being put together, and how it becomes the one of the stages. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::forward::Credentials;
+use crate::ingest::{AnyStream, Delimiter, Framing, RepeatsConfig, StreamConfig, StreamSettings};
+use crate::pipeline::Limits;
+use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
+use crate::{admin, app, forward, ingest, lifecycle, telemetry};
+
+use super::fault::Place;
+
+/// The default bound on memory: 64 MiB.
+const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How many streams there may be with `STANDPIPE_STREAMS=*` when nothing else is said.
+pub(super) const ANY_STREAMS_MAX: usize = 100;
+
+/// What the keys set.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    /// What has a place in a stage's own configuration. Its streams and repeats are filled at the end.
+    pub(super) config: app::Config,
+    /// Whether the data listener may be off loopback.
+    pub(super) ingest_allow_unprotected: bool,
+    pub(super) repeats_enabled: bool,
+    pub(super) repeats: RepeatsConfig,
+    /// How many streams there may be that are not named. 0 is none.
+    pub(super) any_streams_max: usize,
+    pub(super) defaults: StreamDraft,
+    pub(super) streams: BTreeMap<StreamName, NamedStream>,
+    /// Where each key was set. One that is not here has its default.
+    pub(super) origins: BTreeMap<Slot, Place>,
+}
+
+/// What the keys of a stream set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StreamDraft {
+    pub(super) settings: StreamSettings,
+    /// The floor, when it is set. `settings` has it only at the end.
+    pub(super) memory_floor_bytes: Option<usize>,
+}
+
+/// A stream that is known by name.
+#[derive(Debug, Clone)]
+pub(super) struct NamedStream {
+    /// Where it was named first.
+    pub(super) place: Place,
+    pub(super) stream: StreamDraft,
+}
+
+/// A key in the table or the stream that it is set for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
+    pub(super) scope: Scope,
+    pub(super) key: &'static str,
+}
+
+/// What a key is set for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// A table of the file.
+    Table(&'static str),
+    /// A stream.
+    Stream(StreamName),
+    /// A stream whose name is missing or wrong.
+    Unnamed,
+}
+
+impl Slot {
+    pub(super) const fn table(table: &'static str, key: &'static str) -> Self {
+        Self { scope: Scope::Table(table), key }
+    }
+
+    pub(super) fn stream(name: &StreamName, key: &'static str) -> Self {
+        Self { scope: Scope::Stream(name.clone()), key }
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.scope {
+            Scope::Table(table) => write!(f, "{table}.{}", self.key),
+            Scope::Stream(name) => write!(f, "{} of the stream \"{name}\"", self.key),
+            Scope::Unnamed => write!(f, "{} of a stream", self.key),
+        }
+    }
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let limits = Limits {
+            batch_records_max: BATCH_RECORDS_MAX,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            linger: Duration::from_secs(1),
+            linger_jitter_percent: 20,
+        };
+        let settings = StreamSettings {
+            ack: Ack::Memory,
+            min_ack: Ack::Memory,
+            framing: Framing::Auto,
+            delimiter: Delimiter::Auto,
+            limits,
+            memory_floor_bytes: 0,
+        };
+        Self {
+            config: app::Config {
+                memory_bytes_max: MEMORY_BYTES_MAX,
+                ingest: ingest::Config::default(),
+                forward: forward::Config::default(),
+                admin: admin::Config::default(),
+                telemetry: telemetry::Config::default(),
+                lifecycle: lifecycle::Config::default(),
+            },
+            ingest_allow_unprotected: false,
+            repeats_enabled: false,
+            repeats: RepeatsConfig::default(),
+            any_streams_max: 0,
+            defaults: StreamDraft { settings, memory_floor_bytes: None },
+            streams: BTreeMap::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Draft {
+    /// What `--embedded` starts from.
+    pub(super) fn embedded() -> Self {
+        let mut draft = Self::default();
+        draft.config.forward.upstream.credentials = Credentials::Embedded;
+        draft.config.forward.upstream.region = Some("us-east-1".to_owned());
+        draft
+    }
+
+    /// A stream before its own keys are set.
+    pub(super) fn add_stream(&mut self, name: StreamName, place: Place) {
+        let stream = self.defaults.clone();
+        self.streams.insert(name, NamedStream { place, stream });
+    }
+
+    /// How many streams there can be, which is what memory is divided by.
+    pub(super) fn streams_count(&self) -> usize {
+        self.streams.len().saturating_add(self.any_streams_max)
+    }
+
+    /// The sum of the floors that are set, in bytes, and how many streams have one.
+    pub(super) fn set_floors(&self) -> (usize, usize) {
+        let any = self.defaults.memory_floor_bytes.map(|floor| (floor, self.any_streams_max));
+        let named = self.streams.values().filter_map(|named| named.stream.memory_floor_bytes);
+        named.map(|floor| (floor, 1)).chain(any).fold((0, 0), |(bytes, count), (floor, streams)| {
+            let floors: usize = floor.saturating_mul(streams);
+            (bytes.saturating_add(floors), count.saturating_add(streams))
+        })
+    }
+
+    /// The floor of a stream that has none set: its even part of a quarter of the memory, or less when
+    /// the floors that are set leave less than that below half of the memory.
+    pub(super) fn even_floor_bytes(&self) -> usize {
+        let memory = self.config.memory_bytes_max;
+        let (set_bytes, set_count) = self.set_floors();
+        let streams = self.streams_count().max(1);
+        let unset = streams.saturating_sub(set_count).max(1);
+        let left = (memory / 2).saturating_sub(set_bytes) / unset;
+        (memory / 4 / streams).min(left)
+    }
+
+    /// The sum of all floors, in bytes.
+    pub(super) fn floors_bytes(&self) -> usize {
+        let (set_bytes, set_count) = self.set_floors();
+        let unset = self.streams_count().saturating_sub(set_count);
+        set_bytes.saturating_add(unset.saturating_mul(self.even_floor_bytes()))
+    }
+
+    /// Raises the levels that nobody set to the weakest level that is allowed.
+    pub(super) fn raise_unset_acks(&mut self) {
+        let raise =
+            |settings: &mut StreamSettings| settings.ack = settings.ack.max(settings.min_ack);
+        let is_default_set = self.origins.contains_key(&Slot::table("defaults", "ack"));
+        if !is_default_set {
+            raise(&mut self.defaults.settings);
+        }
+        for (name, NamedStream { stream, .. }) in &mut self.streams {
+            if !is_default_set && !self.origins.contains_key(&Slot::stream(name, "ack")) {
+                raise(&mut stream.settings);
+            }
+        }
+    }
+
+    /// The configuration of the stages.
+    pub(super) fn finish(&self) -> app::Config {
+        let even_bytes = self.even_floor_bytes();
+        let finished = |stream: &StreamDraft| StreamSettings {
+            memory_floor_bytes: stream.memory_floor_bytes.unwrap_or(even_bytes),
+            ..stream.settings.clone()
+        };
+        let mut config = self.config.clone();
+        config.ingest.region = config.forward.upstream.region.clone();
+        config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
+        config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {
+            streams_max: self.any_streams_max,
+            settings: finished(&self.defaults),
+        });
+        config.ingest.streams = self
+            .streams
+            .iter()
+            .map(|(name, named)| StreamConfig {
+                name: name.clone(),
+                settings: finished(&named.stream),
+            })
+            .collect();
+        config
+    }
+}

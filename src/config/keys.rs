@@ -1,0 +1,271 @@
+//! The table of all keys: the one source of what can be configured, from file and environment.
+//!
+//! The parser, the names of the variables, `config show` and the reference come from it. Defaults
+//! are not repeated here: they are those of the stages' `Config`, read through the same accessor.
+
+use super::draft::{Draft, StreamDraft};
+use super::kind::{ADDRESS, ENDPOINT, FILTER, Kind, PATH, PROFILE, PROXY, REGION, Unit};
+use super::value::Setting;
+
+/// One key. `T` is what it sets a field of.
+#[derive(Debug)]
+pub(super) struct Key<T: 'static> {
+    /// The table it stands in. Keys of streams have none: they stand in `[defaults]` and `[[streams]]`.
+    pub(super) table: &'static str,
+    /// Its name, with its unit last but for `_max`.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) kind: Kind,
+    /// What it is for, in one sentence, in Markdown.
+    pub(super) doc: &'static str,
+    /// The field it sets.
+    pub(super) field: fn(&mut T) -> &mut dyn Setting,
+}
+
+impl<T> Key<T> {
+    const fn new(
+        table: &'static str,
+        name: &'static str,
+        kind: Kind,
+        doc: &'static str,
+        field: fn(&mut T) -> &mut dyn Setting,
+    ) -> Self {
+        Self { table, name, kind, doc, field }
+    }
+}
+
+/// The table of the settings that hold for all streams.
+pub(super) const DEFAULTS: &str = "defaults";
+
+/// The array of the streams' tables.
+pub(super) const STREAMS: &str = "streams";
+
+/// What every variable begins with.
+pub(super) const PREFIX: &str = "STANDPIPE_";
+
+/// The variable that names the configuration file.
+pub(super) const CONFIG_VARIABLE: &str = "STANDPIPE_CONFIG";
+
+/// The variable that lists streams.
+pub(super) const STREAMS_VARIABLE: &str = "STANDPIPE_STREAMS";
+
+/// The variable for a key of a table.
+pub(super) fn variable(table: &str, name: &str) -> String {
+    format!("{PREFIX}{}_{}", as_variable(table), as_variable(name))
+}
+
+/// `text` as it stands in the name of a variable: in capitals, and `_` for all that is no letter or digit.
+pub(super) fn as_variable(text: &str) -> String {
+    let capital = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    text.chars().map(capital).collect()
+}
+
+/// The tables in the order in which they are shown, `[defaults]` left out.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+    let mut last = "";
+    KEYS.iter().filter_map(move |key| {
+        let is_new = key.table != last;
+        last = key.table;
+        is_new.then_some(key.table)
+    })
+}
+
+const fn things(min: u64, max: u64) -> Kind {
+    Kind::Whole { min, max, unit: Unit::Things }
+}
+
+const fn ms(min: u64, max: u64) -> Kind {
+    Kind::Whole { min, max, unit: Unit::Milliseconds }
+}
+
+const fn bytes(min: u64, max: u64) -> Kind {
+    Kind::Whole { min, max, unit: Unit::Bytes }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+/// The keys that are set once. Those of a table stand together.
+#[rustfmt::skip]
+pub(super) static KEYS: &[Key<Draft>] = &[
+    Key::new("memory", "bytes_max", bytes(MIB, 1024 * GIB),
+        "The bound on the memory for records and bodies. At the bound, requests are answered 503 with `Retry-After`.",
+        |draft| &mut draft.config.memory_bytes_max),
+
+    Key::new("ingest", "listen", ADDRESS,
+        "Where records are taken over TCP. Port 0 takes a free one.",
+        |draft| &mut draft.config.ingest.listen),
+    Key::new("ingest", "allow_unprotected", Kind::Switch,
+        "Whether `ingest.listen` may be off loopback, where anybody who reaches it can send records, in the clear.",
+        |draft| &mut draft.ingest_allow_unprotected),
+    Key::new("ingest", "unix_socket", PATH,
+        "A Unix socket where records are taken too.",
+        |draft| &mut draft.config.ingest.unix_socket),
+    Key::new("ingest", "workers", things(1, 64),
+        "How many threads serve connections.",
+        |draft| &mut draft.config.ingest.workers),
+    Key::new("ingest", "connections_max", things(1, 1_000_000),
+        "The most open connections. One more is answered 503 and closed.",
+        |draft| &mut draft.config.ingest.connections_max),
+    Key::new("ingest", "requests_max", things(1, 1_000_000),
+        "The most requests that are read, served or waited for at once.",
+        |draft| &mut draft.config.ingest.requests_max),
+    Key::new("ingest", "head_bytes_max", bytes(8 * KIB, MIB),
+        "The most bytes of a request's line and headers.",
+        |draft| &mut draft.config.ingest.head_bytes_max),
+    Key::new("ingest", "body_bytes_max", bytes(KIB, 256 * MIB),
+        "The most bytes of a body as it is sent. A full `PutRecordBatch` takes about 5.7 MiB.",
+        |draft| &mut draft.config.ingest.body_bytes_max),
+    Key::new("ingest", "decoded_bytes_max", bytes(KIB, GIB),
+        "The most bytes of a body after decompression.",
+        |draft| &mut draft.config.ingest.decoded_bytes_max),
+    Key::new("ingest", "head_timeout_ms", ms(1, 10 * MINUTE_MS),
+        "How long the head of a request may take from its first byte.",
+        |draft| &mut draft.config.ingest.head_timeout),
+    Key::new("ingest", "body_timeout_ms", ms(1, 10 * MINUTE_MS),
+        "How long the body of a request may take from the end of its head.",
+        |draft| &mut draft.config.ingest.body_timeout),
+    Key::new("ingest", "idle_timeout_ms", ms(1, 24 * HOUR_MS),
+        "How long a connection may be idle between requests.",
+        |draft| &mut draft.config.ingest.idle_timeout),
+    Key::new("ingest", "delivered_wait_ms", ms(1, 10 * MINUTE_MS),
+        "How long an answer waits for `delivered` before it says what is true until then.",
+        |draft| &mut draft.config.ingest.delivered_wait),
+    Key::new("ingest", "retry_after_ms", ms(1_000, HOUR_MS),
+        "What `Retry-After` says when there is no room. Whole seconds, since the header has no smaller unit.",
+        |draft| &mut draft.config.ingest.retry_after),
+
+    Key::new("ingest.repeats", "enabled", Kind::Switch,
+        "Whether a repeat of the same `amz-sdk-invocation-id` with the same body gets the first answer.",
+        |draft| &mut draft.repeats_enabled),
+    Key::new("ingest.repeats", "window_ms", ms(1, HOUR_MS),
+        "How long an answer is remembered.",
+        |draft| &mut draft.repeats.window),
+    Key::new("ingest.repeats", "entries_max", things(1, 10_000_000),
+        "How many answers are remembered.",
+        |draft| &mut draft.repeats.entries_max),
+    Key::new("ingest.repeats", "bytes_max", bytes(KIB, GIB),
+        "How many bytes the remembered answers may take.",
+        |draft| &mut draft.repeats.bytes_max),
+
+    Key::new("any_stream", "streams_max", things(0, 10_000),
+        "How many streams may come into being when they are first written to, beside those that are named. 0 is none; `STANDPIPE_STREAMS=*` makes it 100.",
+        |draft| &mut draft.any_streams_max),
+
+    Key::new("upstream", "region", REGION,
+        "The Region. Otherwise it is that of the environment, the profile or the instance.",
+        |draft| &mut draft.config.forward.upstream.region),
+    Key::new("upstream", "endpoint", ENDPOINT,
+        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and never read.",
+        |draft| &mut draft.config.forward.upstream.endpoint),
+    Key::new("upstream", "profile", PROFILE,
+        "The named profile of the AWS configuration files.",
+        |draft| &mut draft.config.forward.upstream.profile),
+    Key::new("upstream", "proxy", PROXY,
+        "The URL of a proxy for HTTPS. A user and a password in it are never shown.",
+        |draft| &mut draft.config.forward.upstream.proxy),
+    Key::new("upstream", "ca_file", PATH,
+        "A file of PEM certificates to trust beside the system's.",
+        |draft| &mut draft.config.forward.upstream.ca_file),
+    Key::new("upstream", "fips", Kind::Switch,
+        "Whether the FIPS endpoints are used.",
+        |draft| &mut draft.config.forward.upstream.fips),
+
+    Key::new("forward", "connect_timeout_ms", ms(10, 5 * MINUTE_MS),
+        "How long a connection to the service may take to be made.",
+        |draft| &mut draft.config.forward.connect_timeout),
+    Key::new("forward", "attempt_timeout_ms", ms(10, 10 * MINUTE_MS),
+        "How long one request to the service may take in all.",
+        |draft| &mut draft.config.forward.attempt_timeout),
+    Key::new("forward", "requests_in_flight_max", things(1, 256),
+        "The most requests of one stream that are under way at once. The true number adapts below it.",
+        |draft| &mut draft.config.forward.requests_in_flight_max),
+    Key::new("forward", "bytes_in_flight_max", bytes(64 * KIB, 4 * GIB),
+        "The most raw bytes that are under way at once, over all streams. A single request may always go.",
+        |draft| &mut draft.config.forward.bytes_in_flight_max),
+    Key::new("forward", "backoff_min_ms", ms(1, HOUR_MS),
+        "The upper bound of the first wait before something is sent again. Each further one doubles it.",
+        |draft| &mut draft.config.forward.backoff_min),
+    Key::new("forward", "backoff_max_ms", ms(1, HOUR_MS),
+        "The upper bound of every such wait.",
+        |draft| &mut draft.config.forward.backoff_max),
+    Key::new("forward", "circuit_failures", things(1, 1_000),
+        "After how many failed requests in a row a stream's circuit opens.",
+        |draft| &mut draft.config.forward.circuit_failures),
+    Key::new("forward", "hold_min_ms", ms(1, 24 * HOUR_MS),
+        "How long a stream that is held waits before it is tried again at first. The wait doubles.",
+        |draft| &mut draft.config.forward.hold_min),
+    Key::new("forward", "hold_max_ms", ms(1, 24 * HOUR_MS),
+        "The longest such wait.",
+        |draft| &mut draft.config.forward.hold_max),
+
+    Key::new("admin", "listen", ADDRESS,
+        "Where health, metrics, status and what changes something are served.",
+        |draft| &mut draft.config.admin.listen),
+    Key::new("admin", "health_listen", ADDRESS,
+        "Where health and metrics alone are served, for kubelet and Prometheus. It may be off loopback.",
+        |draft| &mut draft.config.admin.health_listen),
+    Key::new("admin", "token_file", PATH,
+        "The file that holds the bearer token for what changes something.",
+        |draft| &mut draft.config.admin.token_file),
+    Key::new("admin", "allow_unprotected", Kind::Switch,
+        "Whether `admin.listen` may be off loopback without a token.",
+        |draft| &mut draft.config.admin.allow_unprotected),
+    Key::new("admin", "connections_max", things(1, 100_000),
+        "The most open connections.",
+        |draft| &mut draft.config.admin.connections_max),
+
+    Key::new("log", "format", Kind::Word(&["auto", "text", "json"]),
+        "How log lines look. `auto` is text on a terminal and JSON otherwise.",
+        |draft| &mut draft.config.telemetry.format),
+    Key::new("log", "filter", FILTER,
+        "What is logged, as `tracing` directives.",
+        |draft| &mut draft.config.telemetry.filter),
+
+    Key::new("stop", "grace_ms", ms(0, 24 * HOUR_MS),
+        "How long a stop may take in all. Keep it below the grace time of whoever sends SIGTERM.",
+        |draft| &mut draft.config.lifecycle.grace),
+    Key::new("stop", "quiet_ms", ms(0, HOUR_MS),
+        "How long no connection must have been open before a stop believes that the application is gone.",
+        |draft| &mut draft.config.lifecycle.quiet),
+    Key::new("stop", "deliver_ms", ms(0, 24 * HOUR_MS),
+        "The part of the grace time that is kept for delivering what is in memory.",
+        |draft| &mut draft.config.lifecycle.deliver),
+];
+
+const ACK: Kind = Kind::Level(&["memory", "delivered"]);
+
+/// The keys that are set for all streams in `[defaults]`, and for one in `[[streams]]`.
+#[rustfmt::skip]
+pub(super) static STREAM_KEYS: &[Key<StreamDraft>] = &[
+    Key::new("", "ack", ACK,
+        "The level of an answer when the request names none. Unset, it is at least `min_ack`.",
+        |stream| &mut stream.settings.ack),
+    Key::new("", "min_ack", ACK,
+        "The weakest level that a request gets, whatever it names.",
+        |stream| &mut stream.settings.min_ack),
+    Key::new("", "framing", Kind::Word(&["auto", "lines", "body"]),
+        "How a native body is cut: `auto` by its content type, `lines` a record per line, `body` one record.",
+        |stream| &mut stream.settings.framing),
+    Key::new("", "delimiter", Kind::Word(&["auto", "newline", "none"]),
+        "What records end with: `newline` adds it when missing, `none` adds nothing, `auto` adds it to native records only.",
+        |stream| &mut stream.settings.delimiter),
+    Key::new("", "batch_records_max", things(1, 500),
+        "The most records in a request to the service.",
+        |stream| &mut stream.settings.limits.batch_records_max),
+    Key::new("", "batch_bytes_max", bytes(KIB, 4 * MIB),
+        "The most raw bytes in a request to the service. A single larger record goes alone.",
+        |stream| &mut stream.settings.limits.batch_bytes_max),
+    Key::new("", "linger_ms", ms(0, 15 * MINUTE_MS),
+        "How long the first record of a batch waits for others at most.",
+        |stream| &mut stream.settings.limits.linger),
+    Key::new("", "linger_jitter_percent", Kind::Whole { min: 0, max: 100, unit: Unit::Percent },
+        "How much that time is shortened at random, so that a fleet does not send in step.",
+        |stream| &mut stream.settings.limits.linger_jitter_percent),
+    Key::new("", "memory_floor_bytes", bytes(0, 1024 * GIB),
+        "The memory that no other stream can take. Unset, it is an even part of a quarter of `memory.bytes_max`.",
+        |stream| &mut stream.memory_floor_bytes),
+];

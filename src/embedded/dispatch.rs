@@ -1,0 +1,165 @@
+//! One request from its head to its answer: read within bounds, judged by the faults, routed.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::actions::{self, Outcome};
+use super::control;
+use super::faults::ACTIONS;
+use super::injector::{Ending, HeadVerdict};
+use super::put_input::{Put, parse_put_record, parse_put_record_batch};
+use super::puts;
+use super::server::Line;
+use super::state::{Shared, State};
+use super::wire::{Answer, ServiceError, success};
+
+/// Answers a request, or asks the line to be cut and never answers.
+pub(super) async fn respond(
+    shared: Rc<Shared>,
+    line: Rc<Line>,
+    request: Request<Incoming>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    if head.uri.path().starts_with(control::PREFIX) {
+        return match read(body, shared.body_bytes_max).await {
+            Ok(body) => control::respond(&shared, &head, &body).await,
+            Err(error) => error.into_answer(),
+        };
+    }
+    let action = action_of(&head);
+    let judged = shared.state.borrow_mut().injector.judge_head(action.unwrap_or_default());
+    if judged == HeadVerdict::Reset {
+        match line.reset().await {}
+    }
+    let body = match read(body, shared.body_bytes_max).await {
+        Ok(body) => body,
+        Err(error) => return error.into_answer(),
+    };
+    let served = match action {
+        Some("PutRecord") => serve_put(&shared, &line, "PutRecord", parse_put_record(&body)).await,
+        Some("PutRecordBatch") => {
+            serve_put(&shared, &line, "PutRecordBatch", parse_put_record_batch(&body)).await
+        }
+        Some(action) => serve_control_plane(&shared, &line, action, &body).await,
+        None => Err(ServiceError::unknown_operation()),
+    };
+    served.unwrap_or_else(ServiceError::into_answer)
+}
+
+/// The action that the head names, of those that there are.
+fn action_of(head: &Parts) -> Option<&'static str> {
+    if head.method != Method::POST || head.uri.path() != "/" {
+        return None;
+    }
+    let target = head.headers.get("x-amz-target")?.to_str().ok()?;
+    let named = target.strip_prefix(TARGET_PREFIX)?;
+    ACTIONS.into_iter().find(|action| *action == named)
+}
+
+async fn serve_put(
+    shared: &Rc<Shared>,
+    line: &Line,
+    action: &str,
+    put: Result<Put, ServiceError>,
+) -> Result<Answer, ServiceError> {
+    let put = put?;
+    let stream = put.stream.clone();
+    let verdict = shared.state.borrow_mut().judge(action, Some(&stream), put.records.iter());
+    if matches!(verdict.ending, Ending::Reset | Ending::Hang) {
+        count_refused(shared, &stream);
+    }
+    let lose_answer = verdict.lose_answer;
+    let served = match meet(line, verdict.delay, verdict.ending).await {
+        Ok(()) => puts::serve(shared, put, verdict.failed.as_ref(), lose_answer).await,
+        Err(refused) => Err(refused),
+    };
+    if let Err(error) = &served {
+        tracing::debug!(stream, code = error.code(), "refused a put");
+        count_refused(shared, &stream);
+    }
+    lose(line, lose_answer).await;
+    served
+}
+
+async fn serve_control_plane(
+    shared: &Shared,
+    line: &Line,
+    action: &str,
+    body: &[u8],
+) -> Result<Answer, ServiceError> {
+    let stream = actions::named_stream(body);
+    let verdict = shared.state.borrow_mut().judge(action, stream.as_deref(), std::iter::empty());
+    meet(line, verdict.delay, verdict.ending).await?;
+    let outcome = act(&mut shared.state.borrow_mut(), action, body);
+    lose(line, verdict.lose_answer).await;
+    outcome.map(|json| success(json.to_string()))
+}
+
+fn act(state: &mut State, action: &str, body: &[u8]) -> Outcome {
+    match action {
+        "CreateDeliveryStream" => actions::create(state, body),
+        "DescribeDeliveryStream" => actions::describe_stream(state, body),
+        "ListDeliveryStreams" => actions::list(state, body),
+        "DeleteDeliveryStream" => actions::delete(state, body),
+        "StartDeliveryStreamEncryption" => actions::start_encryption(state, body),
+        "StopDeliveryStreamEncryption" => actions::stop_encryption(state, body),
+        _ => Err(ServiceError::unknown_operation()),
+    }
+}
+
+/// Lets a request meet its faults. It comes back only when the request is to be answered.
+async fn meet(line: &Line, delay: Duration, ending: Ending) -> Result<(), ServiceError> {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    match ending {
+        Ending::Serve => Ok(()),
+        Ending::Refuse(error) => Err(error),
+        Ending::Reset => match line.reset().await {},
+        Ending::Hang => match std::future::pending::<Infallible>().await {},
+    }
+}
+
+/// Cuts the line when the answer is to be lost.
+async fn lose(line: &Line, lose_answer: bool) {
+    if lose_answer {
+        match line.reset().await {}
+    }
+}
+
+fn count_refused(shared: &Shared, stream: &str) {
+    if let Some(stream) = shared.state.borrow_mut().streams.get_mut(stream) {
+        stream.counters.put_requests_refused += 1;
+    }
+}
+
+/// Reads a body within its bounds of size and time.
+async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, ServiceError> {
+    let collected = Limited::new(body, bytes_max).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ServiceError::body_too_large(bytes_max))
+        }
+        // The client is gone or breaks HTTP; nobody will read this.
+        Ok(Err(error)) => Err(ServiceError::serialization(error.to_string())),
+        Err(_) => Err(ServiceError::of_code(
+            "RequestTimeoutException",
+            Some(StatusCode::REQUEST_TIMEOUT),
+            "The body of the request came too slowly",
+        )),
+    }
+}
+
+/// What stands before the action in `X-Amz-Target`. Other services will have their own.
+const TARGET_PREFIX: &str = "Firehose_20150804.";
+
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);

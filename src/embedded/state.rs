@@ -1,0 +1,175 @@
+//! What the emulator knows, on the one thread that it lives on: the streams, the faults, the counts.
+//!
+//! It keeps `streams.json` in step with what it says. A change that cannot be kept is not made.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use super::deliver::Writer;
+use super::emulator::StartError;
+use super::files::DataDir;
+use super::injector::{Injector, Verdict};
+use super::journal::{Journal, RecordId};
+use super::quota::Buckets;
+use super::streams::{Counters, Definition, Destination, Stream};
+use crate::record::StreamName;
+
+/// What every connection of the emulator has in hand.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) state: RefCell<State>,
+    /// `None` when accepted records are discarded.
+    pub(super) writer: Option<Writer>,
+    /// A copy, so that nobody borrows the state to read it.
+    pub(super) body_bytes_max: usize,
+}
+
+/// The streams, the faults and the counts.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) streams: BTreeMap<StreamName, Stream>,
+    /// The faults of all streams without faults of their own.
+    pub(super) injector: Injector,
+    dir: DataDir,
+    started: Instant,
+    next_record_id: RecordId,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StreamsFile<D> {
+    version: u32,
+    streams: Vec<D>,
+}
+
+impl State {
+    /// Reads the streams of an earlier life and adds those that the configuration names.
+    pub(super) fn open(config: Config, dir: DataDir) -> Result<Self, StartError> {
+        let known = read_definitions(&dir)?;
+        let mut state = Self {
+            streams: BTreeMap::new(),
+            injector: Injector::new(config.faults.clone()),
+            config,
+            dir,
+            started: Instant::now(),
+            next_record_id: RecordId { life: fastrand::u64(..), seq: 0 },
+        };
+        for (name, definition) in known {
+            state.add(name, definition);
+        }
+        let now_ms = unix_ms();
+        for name in state.config.streams.clone() {
+            if !state.streams.contains_key(&name) {
+                let definition = Definition::new(&name, Destination::default(), now_ms);
+                state.add(name, definition);
+            }
+        }
+        let path = state.dir.streams_path();
+        state.save().map_err(|source| StartError::DataDir { path, source })?;
+        Ok(state)
+    }
+
+    /// Adds a stream, and keeps it, or leaves everything as it was.
+    pub(super) fn create(&mut self, name: &StreamName, definition: Definition) -> io::Result<()> {
+        self.add(name.clone(), definition);
+        self.save().inspect_err(|_| drop(self.streams.remove(name)))
+    }
+
+    /// Forgets a stream; what it delivered stays.
+    pub(super) fn delete(&mut self, name: &StreamName) -> io::Result<()> {
+        let Some(removed) = self.streams.remove(name) else { return Ok(()) };
+        self.save().inspect_err(|_| drop(self.streams.insert(name.clone(), removed)))
+    }
+
+    /// Replaces what is kept of a stream, or leaves it as it was.
+    pub(super) fn replace(&mut self, name: &str, definition: Definition) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(name) else { return Ok(()) };
+        let before = std::mem::replace(&mut stream.definition, definition);
+        self.save().inspect_err(|_| {
+            if let Some(stream) = self.streams.get_mut(name) {
+                stream.definition = before;
+            }
+        })
+    }
+
+    /// What the faults of this stream, or those of all, do with a request.
+    pub(super) fn judge<'r>(
+        &mut self,
+        action: &str,
+        stream: Option<&str>,
+        records: impl Iterator<Item = &'r [u8]>,
+    ) -> Verdict {
+        self.injector_of(stream).judge(action, records)
+    }
+
+    /// The faults that count for this stream.
+    pub(super) fn injector_of(&mut self, stream: Option<&str>) -> &mut Injector {
+        let own = stream.and_then(|name| self.streams.get_mut(name)?.injector.as_mut());
+        own.unwrap_or(&mut self.injector)
+    }
+
+    /// Ids for this many records: the first of them.
+    pub(super) fn take_record_ids(&mut self, count: usize) -> RecordId {
+        let first = self.next_record_id;
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.next_record_id.seq = first.seq.wrapping_add(count);
+        first
+    }
+
+    /// The time since the start, for the quotas.
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn add(&mut self, name: StreamName, definition: Definition) {
+        let quota = self.config.stream_quotas.get(&name).copied().unwrap_or(self.config.quota);
+        let stream = Stream {
+            definition,
+            buckets: quota.map(|quota| Buckets::new(quota, self.uptime())),
+            injector: self.config.stream_faults.get(&name).cloned().map(Injector::new),
+            counters: Counters::default(),
+            journal: Journal::new(self.config.journal_bytes_max),
+        };
+        self.streams.insert(name, stream);
+    }
+
+    fn save(&self) -> io::Result<()> {
+        let streams = self.streams.values().map(|stream| &stream.definition).collect();
+        let file = StreamsFile { version: STREAMS_VERSION, streams };
+        self.dir.replace_streams(&serde_json::to_string_pretty(&file)?)
+    }
+}
+
+fn read_definitions(dir: &DataDir) -> Result<Vec<(StreamName, Definition)>, StartError> {
+    let path = dir.streams_path();
+    let text = match dir.read_streams() {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(Vec::new()),
+        Err(source) => return Err(StartError::DataDir { path, source }),
+    };
+    let bad = |reason: String| StartError::StreamsFile { path: path.clone(), reason };
+    let file: StreamsFile<Definition> =
+        serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    if file.version != STREAMS_VERSION {
+        return Err(bad(format!("version {} is not known", file.version)));
+    }
+    let named = file.streams.into_iter().map(|definition| {
+        let name = definition.name.parse::<StreamName>();
+        name.map(|name| (name, definition)).map_err(|error| bad(error.to_string()))
+    });
+    named.collect()
+}
+
+/// The wall clock, in milliseconds. The encryption state outlives the process and goes by it.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The version of `streams.json`.
+const STREAMS_VERSION: u32 = 1;

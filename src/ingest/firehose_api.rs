@@ -1,0 +1,355 @@
+//! The Firehose wire protocol: `POST /` with `x-amz-target: Firehose_20150804.*`, AWS JSON 1.1.
+//!
+//! An application that uses an AWS SDK sets `AWS_ENDPOINT_URL_FIREHOSE` and comes here. The limits,
+//! answers and error shapes are the service's own. Signatures are not verified: the listener is on
+//! loopback, and the application's credentials are not ours to check.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use base64_simd::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::body::{self, Body};
+use super::native::wanted_ack;
+use super::refusal::{self, Refusal};
+use super::repeats::Turn;
+use super::response::{ACCOUNT, AMZ_JSON, Answer, Reached, answer, push_json_string};
+use super::worker::{Worker, WorkerStream};
+use super::{Delimiter, StreamSettings};
+use crate::pipeline::{Delivered, Entry, Piece, Receipt};
+use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX, StreamName};
+
+pub(super) const TARGET_HEADER: HeaderName = HeaderName::from_static("x-amz-target");
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const INVOCATION_HEADER: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
+const TARGET_PREFIX: &[u8] = b"Firehose_20150804.";
+
+/// The operations of the API that manage streams: known, and not for applications.
+const MANAGEMENT: [&str; 8] = [
+    "CreateDeliveryStream",
+    "DeleteDeliveryStream",
+    "ListTagsForDeliveryStream",
+    "StartDeliveryStreamEncryption",
+    "StopDeliveryStreamEncryption",
+    "TagDeliveryStream",
+    "UntagDeliveryStream",
+    "UpdateDestination",
+];
+
+/// Answers one call of the API.
+pub(super) async fn call(
+    worker: &Rc<Worker>,
+    request: &mut Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::MethodNotAllowed("POST"));
+    }
+    let target = request.headers().get(&TARGET_HEADER).map(HeaderValue::as_bytes);
+    let operation = target
+        .and_then(|target| target.strip_prefix(TARGET_PREFIX))
+        .ok_or(Refusal::UnknownOperation)?;
+    match operation {
+        b"PutRecord" => put(worker, request, Shape::Single).await,
+        b"PutRecordBatch" => put(worker, request, Shape::Batch).await,
+        b"DescribeDeliveryStream" => describe(worker, &read(worker, request).await?),
+        b"ListDeliveryStreams" => list(worker, &read(worker, request).await?),
+        other => {
+            let known = MANAGEMENT.iter().find(|operation| operation.as_bytes() == other);
+            Err(known.map_or(Refusal::UnknownOperation, |name| Refusal::ForbiddenOperation(name)))
+        }
+    }
+}
+
+/// Gives an answer the request id that SDKs show.
+pub(super) fn add_request_id(worker: &Worker, answer: &mut Answer) {
+    if let Ok(id) = HeaderValue::from_str(&worker.shared.ids.request_id()) {
+        answer.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
+}
+
+async fn read(worker: &Worker, request: &mut Request<Incoming>) -> Result<Body, Refusal> {
+    let config = &worker.shared.config;
+    let share = worker.transit();
+    body::read(request.body_mut(), config.body_bytes_max, config.body_timeout, share).await
+}
+
+/// Which of the two calls that carry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Single,
+    Batch,
+}
+
+/// `PutRecord` and `PutRecordBatch`; the members that a call lacks are missing here too.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Put<'a> {
+    #[serde(borrow)]
+    delivery_stream_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    record: Option<WireRecord<'a>>,
+    #[serde(borrow)]
+    records: Option<Vec<WireRecord<'a>>>,
+}
+
+/// `Data` borrows from the body unless it has escapes, as `\/` in what PHP sends.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireRecord<'a> {
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    // Validating all of the text at once is cheaper than string by string.
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Refusal::NotSerialized(format!("the body is not UTF-8: {error}")))?;
+    serde_json::from_str(text).map_err(|error| {
+        Refusal::NotSerialized(format!("the body is not the call's JSON: {error}"))
+    })
+}
+
+async fn put(
+    worker: &Rc<Worker>,
+    request: &mut Request<Incoming>,
+    shape: Shape,
+) -> Result<Answer, Refusal> {
+    let body = read(worker, request).await?;
+    let invocation = request.headers().get(&INVOCATION_HEADER);
+    let (true, Some(invocation)) = (worker.shared.repeats.is_some(), invocation) else {
+        return put_once(worker, request.headers(), body, shape).await;
+    };
+    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
+    let (worker, invocation) = (Rc::clone(worker), invocation.clone());
+    let headers = request.headers().clone();
+    tokio::task::spawn_local(async move {
+        let Some(repeats) = &worker.shared.repeats else {
+            return put_once(&worker, &headers, body, shape).await;
+        };
+        match repeats.turn(invocation.as_bytes(), shape == Shape::Single, body.bytes()).await {
+            Turn::Again(remembered) => {
+                worker.metrics.repeated();
+                Ok(remembered.answer())
+            }
+            Turn::First(first) => {
+                let answer = put_once(&worker, &headers, body, shape).await?;
+                Ok(first.remember(answer).await)
+            }
+        }
+    })
+    .await
+    .unwrap_or(Err(Refusal::Stopping))
+}
+
+async fn put_once(
+    worker: &Worker,
+    headers: &HeaderMap,
+    body: Body,
+    shape: Shape,
+) -> Result<Answer, Refusal> {
+    let put: Put<'_> = parse(body.bytes())?;
+    let stream = stream(worker, put.delivery_stream_name.as_deref())?;
+    let ack = wanted_ack(headers, &stream.shared.settings)?;
+    let single;
+    let records = match shape {
+        Shape::Single => {
+            single = [put.record.ok_or_else(|| refusal::missing("record"))?];
+            single.as_slice()
+        }
+        Shape::Batch => put.records.as_deref().ok_or_else(|| refusal::missing("records"))?,
+    };
+    if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
+        return Err(refusal::bad_record_count(records.len()));
+    }
+    let receipt = (ack == Ack::Delivered).then(|| worker.receipt(records.len()));
+    let taken = worker.admit(&stream, |entry| {
+        let taken = fill(worker, entry, &stream.shared.settings, records, shape, receipt.as_ref())?;
+        if let Some(receipt) = &receipt {
+            receipt.shorten(taken);
+        }
+        Ok(taken)
+    })?;
+    let refused = records.len() - taken;
+    drop(body);
+    worker.metrics.firehose_taken(refused);
+    let delivered = match receipt {
+        None => return Ok(put_answer(worker, shape, taken, refused, Reached::Memory)),
+        Some(receipt) => worker.delivery(receipt).await,
+    };
+    let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
+    Ok(put_answer(worker, shape, taken, refused, reached))
+}
+
+fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
+    let name = name.ok_or_else(|| refusal::missing("deliveryStreamName"))?;
+    let name: StreamName = name.parse().map_err(|_| refusal::bad_name(name))?;
+    worker.stream(name.as_str())
+}
+
+/// Puts the records in, and says how many there was room for: at least one.
+fn fill(
+    worker: &Worker,
+    entry: &mut Entry<'_>,
+    settings: &StreamSettings,
+    records: &[WireRecord<'_>],
+    shape: Shape,
+    receipt: Option<&Receipt>,
+) -> Result<usize, Refusal> {
+    let mut scratch = worker.scratch.borrow_mut();
+    let mut total = 0;
+    let mut taken = None;
+    for (index, record) in records.iter().enumerate() {
+        let member = || match shape {
+            Shape::Single => "record.data".to_owned(),
+            Shape::Batch => format!("records.{}.member.data", index + 1),
+        };
+        let data = record.data.as_deref().ok_or_else(|| refusal::missing(&member()))?;
+        scratch.clear();
+        STANDARD.decode_append(data, &mut *scratch).map_err(|_| {
+            Refusal::NotSerialized(format!("{} is not base64 with its padding", member()))
+        })?;
+        total += scratch.len();
+        let needs_newline =
+            settings.delimiter == Delimiter::Newline && scratch.last() != Some(&b'\n');
+        let piece = Piece::Copy(&scratch, needs_newline.then_some(b'\n'));
+        if piece.len() > RECORD_BYTES_MAX {
+            return Err(refusal::wire_record_too_large(&member()));
+        }
+        if total > BATCH_BYTES_MAX {
+            return Err(Refusal::BatchTooLarge);
+        }
+        // What comes behind a record that found no room is still checked, but no more of it is taken.
+        if taken.is_none() {
+            let ticket = receipt.map(|receipt| receipt.ticket(index));
+            if entry.push(&piece, ticket).is_err() {
+                taken = Some(index);
+            }
+        }
+    }
+    match taken.unwrap_or(records.len()) {
+        0 => Err(Refusal::NoRoom),
+        taken => Ok(taken),
+    }
+}
+
+/// The service's answer: an id for each record that was taken, an error for each that was not.
+fn put_answer(
+    worker: &Worker,
+    shape: Shape,
+    taken: usize,
+    refused: usize,
+    reached: Reached<'_>,
+) -> Answer {
+    let own = worker.shared.ids.take(taken);
+    let push_id = |body: &mut String, index: usize| match delivered(reached, index) {
+        Some(record) => push_json_string(body, &record.record_id),
+        None => {
+            body.push('"');
+            worker.shared.ids.push(body, own + index as u64);
+            body.push('"');
+        }
+    };
+    let encrypted = match reached.encrypted() {
+        None => "",
+        Some(true) => r#","Encrypted":true"#,
+        Some(false) => r#","Encrypted":false"#,
+    };
+    let mut body = String::with_capacity(64 + 56 * taken + 96 * refused);
+    match shape {
+        Shape::Single => {
+            body.push_str(r#"{"RecordId":"#);
+            push_id(&mut body, 0);
+        }
+        Shape::Batch => {
+            body.push_str(r#"{"FailedPutCount":"#);
+            body.push_str(&refused.to_string());
+            body.push_str(r#","RequestResponses":["#);
+            for index in 0..taken {
+                body.push_str(if index == 0 { r#"{"RecordId":"# } else { r#",{"RecordId":"# });
+                push_id(&mut body, index);
+                body.push('}');
+            }
+            for _ in 0..refused {
+                body.push_str(
+                    r#",{"ErrorCode":"ServiceUnavailableException","ErrorMessage":"Slow down."}"#,
+                );
+            }
+            body.push(']');
+        }
+    }
+    body.push_str(encrypted);
+    body.push('}');
+    answer(StatusCode::OK, AMZ_JSON, body, Some(reached.ack()))
+}
+
+fn delivered(reached: Reached<'_>, index: usize) -> Option<&Delivered> {
+    match reached {
+        Reached::Delivered(records) => records.get(index),
+        Reached::Memory | Reached::NotYetDelivered => None,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Describe<'a> {
+    #[serde(borrow)]
+    delivery_stream_name: Option<Cow<'a, str>>,
+}
+
+/// What is known of a stream without asking the service, which allows five such calls a second to all.
+fn describe(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
+    let describe: Describe<'_> = parse(body.bytes())?;
+    let stream = stream(worker, describe.delivery_stream_name.as_deref())?;
+    let name = stream.shared.lane.name();
+    let region = worker.shared.config.region.as_deref().unwrap_or("us-east-1");
+    let description = serde_json::json!({ "DeliveryStreamDescription": {
+        "DeliveryStreamName": name.as_str(),
+        "DeliveryStreamARN": format!("arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{name}"),
+        "DeliveryStreamStatus": "ACTIVE",
+        "DeliveryStreamType": "DirectPut",
+        "VersionId": "1",
+        "Destinations": [],
+        "HasMoreDestinations": false,
+    }});
+    worker.metrics.firehose_taken(0);
+    Ok(answer(StatusCode::OK, AMZ_JSON, description.to_string(), None))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct List<'a> {
+    limit: Option<i64>,
+    #[serde(borrow)]
+    exclusive_start_delivery_stream_name: Option<Cow<'a, str>>,
+}
+
+/// The default of `Limit`, and its bounds. Source: the service model.
+const LIST_LIMIT_DEFAULT: i64 = 10;
+const LIST_LIMIT_MAX: i64 = 10_000;
+
+fn list(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
+    let list: List<'_> = parse(body.bytes())?;
+    let limit = list.limit.unwrap_or(LIST_LIMIT_DEFAULT);
+    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
+        return Err(Refusal::Invalid(format!(
+            "1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: \
+             Member must have value between 1 and {LIST_LIMIT_MAX}"
+        )));
+    }
+    let after = list.exclusive_start_delivery_stream_name.unwrap_or_default();
+    let all = worker.shared.streams.all();
+    let mut names =
+        all.iter().map(|stream| stream.lane.name().as_str()).filter(|name| *name > after.as_ref());
+    let page: Vec<&str> =
+        names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let listed = serde_json::json!({
+        "DeliveryStreamNames": page,
+        "HasMoreDeliveryStreams": names.next().is_some(),
+    });
+    worker.metrics.firehose_taken(0);
+    Ok(answer(StatusCode::OK, AMZ_JSON, listed.to_string(), None))
+}

@@ -1,0 +1,193 @@
+//! The metrics of ingest: names, descriptions, and handles that are resolved once.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::refusal::Refusal;
+use crate::record::StreamName;
+use crate::telemetry::{MetricKind, MetricSpec};
+
+const REQUESTS: &str = "standpipe_ingest_requests_total";
+const RECORDS_ACCEPTED: &str = "standpipe_ingest_records_accepted_total";
+const BYTES_ACCEPTED: &str = "standpipe_ingest_bytes_accepted_total";
+const RECORDS_REFUSED: &str = "standpipe_ingest_records_refused_total";
+const REPEATS: &str = "standpipe_ingest_repeats_total";
+const DELIVERED_WAIT: &str = "standpipe_ingest_delivered_wait_seconds";
+const CONNECTIONS: &str = "standpipe_ingest_connections";
+const CONNECTIONS_CLOSED: &str = "standpipe_ingest_connections_closed_total";
+const WAKEUPS: &str = "standpipe_ingest_wakeups_total";
+
+/// All metrics of this stage.
+pub const METRICS: &[MetricSpec] = &[
+    MetricSpec {
+        name: REQUESTS,
+        kind: MetricKind::Counter,
+        labels: &["protocol", "result"],
+        help: "Requests answered, by dialect (native, firehose) and result: accepted, partial, \
+               served, or the code of the refusal.",
+    },
+    MetricSpec {
+        name: RECORDS_ACCEPTED,
+        kind: MetricKind::Counter,
+        labels: &["stream"],
+        help: "Records accepted: each is delivered, in memory, or counted as lost.",
+    },
+    MetricSpec {
+        name: BYTES_ACCEPTED,
+        kind: MetricKind::Counter,
+        labels: &["stream"],
+        help: "Raw bytes of the records accepted, with delimiters.",
+    },
+    MetricSpec {
+        name: RECORDS_REFUSED,
+        kind: MetricKind::Counter,
+        labels: &[],
+        help: "Records of PutRecordBatch calls that were refused by index since there was no room.",
+    },
+    MetricSpec {
+        name: REPEATS,
+        kind: MetricKind::Counter,
+        labels: &[],
+        help: "Repeated calls that got the answer of the first.",
+    },
+    MetricSpec {
+        name: DELIVERED_WAIT,
+        kind: MetricKind::Histogram,
+        labels: &["result"],
+        help: "How long requests waited for delivery, in seconds, by result: delivered, or too_late.",
+    },
+    MetricSpec {
+        name: CONNECTIONS,
+        kind: MetricKind::Gauge,
+        labels: &[],
+        help: "Open connections at the data listener.",
+    },
+    MetricSpec {
+        name: CONNECTIONS_CLOSED,
+        kind: MetricKind::Counter,
+        labels: &["reason"],
+        help: "Connections that were closed from this side: too_many, slow_head, idle, accept_failed.",
+    },
+    MetricSpec {
+        name: WAKEUPS,
+        kind: MetricKind::Counter,
+        labels: &[],
+        help: "How often another thread woke an ingest worker: per group of settled records at most.",
+    },
+];
+
+/// What one worker counts. Handles of the same name count together over all workers.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    native_accepted: Counter,
+    firehose_accepted: Counter,
+    firehose_partial: Counter,
+    native_refused: HashMap<&'static str, Counter>,
+    firehose_refused: HashMap<&'static str, Counter>,
+    records_refused: Counter,
+    repeats: Counter,
+    delivered_wait: Histogram,
+    delivered_too_late: Histogram,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let requests =
+            |protocol, result| counter!(REQUESTS, "protocol" => protocol, "result" => result);
+        let refused = |protocol| {
+            Refusal::CODES.iter().map(|code| (*code, requests(protocol, *code))).collect()
+        };
+        Self {
+            native_accepted: requests("native", "accepted"),
+            firehose_accepted: requests("firehose", "accepted"),
+            firehose_partial: requests("firehose", "partial"),
+            native_refused: refused("native"),
+            firehose_refused: refused("firehose"),
+            records_refused: counter!(RECORDS_REFUSED),
+            repeats: counter!(REPEATS),
+            delivered_wait: histogram!(DELIVERED_WAIT, "result" => "delivered"),
+            delivered_too_late: histogram!(DELIVERED_WAIT, "result" => "too_late"),
+        }
+    }
+
+    pub(super) fn native_accepted(&self) {
+        self.native_accepted.increment(1);
+    }
+
+    pub(super) fn refused(&self, is_wire: bool, refusal: &Refusal) {
+        let counters = if is_wire { &self.firehose_refused } else { &self.native_refused };
+        if let Some(counter) = counters.get(refusal.code()) {
+            counter.increment(1);
+        }
+    }
+
+    /// A call was answered; `refused` of its records found no room.
+    pub(super) fn firehose_taken(&self, refused: usize) {
+        if refused == 0 {
+            self.firehose_accepted.increment(1);
+        } else {
+            self.firehose_partial.increment(1);
+            self.records_refused.increment(refused as u64);
+        }
+    }
+
+    pub(super) fn repeated(&self) {
+        self.repeats.increment(1);
+    }
+
+    pub(super) fn waited(&self, seconds: f64, was_delivered: bool) {
+        let histogram = if was_delivered { &self.delivered_wait } else { &self.delivered_too_late };
+        histogram.record(seconds);
+    }
+}
+
+/// What is counted for one stream.
+#[derive(Debug)]
+pub(super) struct StreamMetrics {
+    records_accepted: Counter,
+    bytes_accepted: Counter,
+}
+
+impl StreamMetrics {
+    pub(super) fn new(stream: &StreamName) -> Self {
+        let stream = stream.to_string();
+        Self {
+            records_accepted: counter!(RECORDS_ACCEPTED, "stream" => stream.clone()),
+            bytes_accepted: counter!(BYTES_ACCEPTED, "stream" => stream),
+        }
+    }
+
+    pub(super) fn accepted(&self, records: usize, bytes: usize) {
+        self.records_accepted.increment(records as u64);
+        self.bytes_accepted.increment(bytes as u64);
+    }
+}
+
+/// What is counted of connections.
+#[derive(Debug)]
+pub(super) struct ConnectionMetrics {
+    pub(super) open: Gauge,
+    pub(super) too_many: Counter,
+    pub(super) slow_head: Counter,
+    pub(super) idle: Counter,
+    pub(super) accept_failed: Counter,
+}
+
+impl ConnectionMetrics {
+    pub(super) fn new() -> Self {
+        let closed = |reason| counter!(CONNECTIONS_CLOSED, "reason" => reason);
+        Self {
+            open: gauge!(CONNECTIONS),
+            too_many: closed("too_many"),
+            slow_head: closed("slow_head"),
+            idle: closed("idle"),
+            accept_failed: closed("accept_failed"),
+        }
+    }
+}
+
+/// The counter that the number of a worker's wake-ups goes to.
+pub(super) fn wakeups() -> Counter {
+    counter!(WAKEUPS)
+}

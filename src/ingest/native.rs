@@ -1,0 +1,215 @@
+//! Native requests: `POST /v1/streams/{stream}/records`.
+//!
+//! A body is one record, or one for each line. This file knows what a request says; reading, cutting,
+//! batching and waiting are done elsewhere.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
+
+use super::body::{self, Body};
+use super::decode::{self, Encoding};
+use super::lines::lines;
+use super::refusal::Refusal;
+use super::response::{ACK_HEADER, Answer, Reached, accepted};
+use super::worker::{Worker, WorkerStream};
+use super::{Delimiter, Framing, StreamSettings};
+use crate::pipeline::{Entry, Piece, Receipt, SharedBody};
+use crate::record::{Ack, RECORD_BYTES_MAX};
+
+/// A body of at least as many bytes is kept as it is, and its records point into it.
+const SHARED_BODY_BYTES_MIN: usize = 16 * 1024;
+
+/// Takes the records of one request.
+pub(super) async fn take(
+    worker: &Worker,
+    stream: &str,
+    request: &mut Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let stream = worker.stream(stream)?;
+    let settings = &stream.shared.settings;
+    let ack = wanted_ack(request.headers(), settings)?;
+    let encoding = Encoding::of(request.headers())?;
+    let cut = Cut::of(request.headers(), settings);
+    let body = read(worker, &stream, encoding, request).await?;
+    let receipt = (ack == Ack::Delivered).then(|| worker.receipt(cut.count(body.bytes())));
+    let (records, bytes) = worker.admit(&stream, |entry| {
+        cut.fill(entry, body, receipt.as_ref())?;
+        Ok((entry.records(), entry.bytes()))
+    })?;
+    let delivered = match receipt {
+        None => return Ok(accepted(records, bytes, Reached::Memory)),
+        Some(receipt) => worker.delivery(receipt).await,
+    };
+    let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
+    Ok(accepted(records, bytes, reached))
+}
+
+/// The level that a request gets: what it names, or the stream's own, and never below the stream's floor.
+pub(super) fn wanted_ack(headers: &HeaderMap, settings: &StreamSettings) -> Result<Ack, Refusal> {
+    let wanted = match headers.get(ACK_HEADER) {
+        None => settings.ack,
+        Some(value) => {
+            value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+                Refusal::Malformed(
+                    "the header \"standpipe-ack\" is one of memory, durable and delivered"
+                        .to_owned(),
+                )
+            })?
+        }
+    };
+    // Durable is durable or it is refused: there is no spool to make it so.
+    match wanted.max(settings.min_ack) {
+        Ack::Durable => Err(Refusal::DurableUnavailable),
+        ack => Ok(ack),
+    }
+}
+
+async fn read(
+    worker: &Worker,
+    stream: &Rc<WorkerStream>,
+    encoding: Encoding,
+    request: &mut Request<Incoming>,
+) -> Result<Body, Refusal> {
+    let config = &worker.shared.config;
+    let share = stream.shared.lane.share();
+    let body =
+        body::read(request.body_mut(), config.body_bytes_max, config.body_timeout, share).await?;
+    if encoding == Encoding::Identity {
+        return Ok(body);
+    }
+    let mut room = share.empty_reservation();
+    let bytes_max = config.decoded_bytes_max;
+    let decoded = decode::decode(encoding, body.bytes(), bytes_max, &mut room).await?;
+    Ok(Body::Large(decoded, room))
+}
+
+/// How a body becomes records.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    is_lines: bool,
+    ends_with_newline: bool,
+}
+
+impl Cut {
+    fn of(headers: &HeaderMap, settings: &StreamSettings) -> Self {
+        Self {
+            is_lines: match settings.framing {
+                Framing::Lines => true,
+                Framing::Body => false,
+                Framing::Auto => {
+                    headers.get(CONTENT_TYPE).is_some_and(|value| is_line_type(value.as_bytes()))
+                }
+            },
+            ends_with_newline: settings.delimiter != Delimiter::None,
+        }
+    }
+
+    /// How many records there are, for those who wait for each.
+    fn count(self, body: &[u8]) -> usize {
+        if self.is_lines { lines(body).count() } else { 1 }
+    }
+
+    fn fill(
+        self,
+        entry: &mut Entry<'_>,
+        body: Body,
+        receipt: Option<&Receipt>,
+    ) -> Result<(), Refusal> {
+        if body.bytes().is_empty() {
+            return Err(Refusal::Malformed("the body is empty: it has no record".to_owned()));
+        }
+        match body {
+            Body::Large(mut bytes, room) if bytes.len() >= SHARED_BODY_BYTES_MIN => {
+                if self.ends_with_newline && bytes.last() != Some(&b'\n') {
+                    // The buffer has this byte to spare.
+                    bytes.push(b'\n');
+                }
+                let shared = SharedBody::new(bytes, room);
+                self.fill_slices(entry, &shared, receipt)?;
+            }
+            body => self.fill_copies(entry, body.bytes(), receipt)?,
+        }
+        if entry.records() == 0 {
+            return Err(Refusal::Malformed("the body has only empty lines: no record".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn fill_slices(
+        self,
+        entry: &mut Entry<'_>,
+        shared: &Arc<SharedBody>,
+        receipt: Option<&Receipt>,
+    ) -> Result<(), Refusal> {
+        let body = shared.bytes();
+        if !self.is_lines {
+            return push(entry, &Piece::Slice(shared, 0..body.len()), receipt);
+        }
+        for mut line in lines(body) {
+            if !self.ends_with_newline {
+                line.end = line.start + body.get(line.clone()).map_or(0, |line| chomp(line).len());
+            }
+            push(entry, &Piece::Slice(shared, line), receipt)?;
+        }
+        Ok(())
+    }
+
+    fn fill_copies(
+        self,
+        entry: &mut Entry<'_>,
+        body: &[u8],
+        receipt: Option<&Receipt>,
+    ) -> Result<(), Refusal> {
+        if !self.is_lines {
+            return push(entry, &self.copy(body), receipt);
+        }
+        for line in lines(body) {
+            let line = body.get(line).unwrap_or_default();
+            let line = if self.ends_with_newline { line } else { chomp(line) };
+            push(entry, &self.copy(line), receipt)?;
+        }
+        Ok(())
+    }
+
+    fn copy(self, record: &[u8]) -> Piece<'_> {
+        let is_missing = self.ends_with_newline && record.last() != Some(&b'\n');
+        Piece::Copy(record, is_missing.then_some(b'\n'))
+    }
+}
+
+fn push(
+    entry: &mut Entry<'_>,
+    piece: &Piece<'_>,
+    receipt: Option<&Receipt>,
+) -> Result<(), Refusal> {
+    let index = entry.records();
+    if piece.len() > RECORD_BYTES_MAX {
+        return Err(Refusal::RecordTooLarge { index, bytes: piece.len() });
+    }
+    let ticket = receipt.map(|receipt| receipt.ticket(index));
+    entry.push(piece, ticket).map_err(|_| Refusal::NoRoom)
+}
+
+/// A line without its newline, and without the carriage return before it.
+fn chomp(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Whether the content type says that each line is a record.
+fn is_line_type(content_type: &[u8]) -> bool {
+    const LINE_TYPES: [&str; 6] = [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+    ];
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    LINE_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known.as_bytes()))
+}

@@ -1,0 +1,304 @@
+//! Why a request is not accepted, said once for both dialects.
+//!
+//! This is the one file that turns what went wrong at the data listener into HTTP: problem details for
+//! native requests, the service's own error shapes for the Firehose protocol.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
+
+/// A request that left nothing behind, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The request can not be understood: what is wrong with it.
+    Malformed(String),
+    /// The bearer token is missing or wrong.
+    Unauthorized,
+    /// A page of a web browser sent it.
+    CrossOrigin,
+    /// There is nothing at this path.
+    NoSuchPath,
+    /// No stream of this name is configured.
+    UnknownStream(String),
+    /// The path is there, the method is not.
+    MethodNotAllowed(&'static str),
+    /// The body took longer than allowed.
+    SlowBody(Duration),
+    /// A record is larger than the service takes.
+    RecordTooLarge { index: usize, bytes: usize },
+    /// The records together are larger than the service takes in one call.
+    BatchTooLarge,
+    /// The body is larger than allowed, as it was sent.
+    BodyTooLarge { bytes_max: usize },
+    /// The body is larger than allowed after decompression.
+    DecodedTooLarge { bytes_max: usize },
+    /// The body has an encoding that is not spoken here.
+    UnsupportedEncoding(String),
+    /// The level asked for can not be given: this pipe has no spool.
+    DurableUnavailable,
+    /// There is no memory for the records now.
+    NoRoom,
+    /// As many requests as allowed are being served.
+    TooManyRequests,
+    /// The process is stopping and takes no more records.
+    Stopping,
+    /// The operation of the Firehose API does not exist.
+    UnknownOperation,
+    /// The operation of the Firehose API is not for applications.
+    ForbiddenOperation(&'static str),
+    /// A member of a Firehose request breaks its constraint: the service's own sentence.
+    Invalid(String),
+    /// A Firehose request's JSON or base64 can not be read.
+    NotSerialized(String),
+}
+
+/// How a refusal is said in both dialects.
+struct Wording {
+    status: StatusCode,
+    /// The stable `code` of problem details, which is also the metric's label.
+    code: &'static str,
+    /// The error type of the Firehose protocol.
+    wire: &'static str,
+    /// What is wrong, and what to do.
+    detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// All stable codes.
+    pub(super) const CODES: &[&str] = &[
+        "malformed",
+        "invalid",
+        "unauthorized",
+        "cross_origin",
+        "forbidden_operation",
+        "no_such_path",
+        "unknown_stream",
+        "unknown_operation",
+        "method_not_allowed",
+        "slow_body",
+        "record_too_large",
+        "batch_too_large",
+        "body_too_large",
+        "decoded_too_large",
+        "unsupported_encoding",
+        "durable_unavailable",
+        "no_room",
+        "too_many_requests",
+        "stopping",
+    ];
+
+    /// The stable code: for `code` in answers and as the metric's label.
+    pub(super) fn code(&self) -> &'static str {
+        self.wording().code
+    }
+
+    /// As problem details (RFC 9457).
+    pub(super) fn native(&self, retry_after: Duration) -> Response<Full<Bytes>> {
+        let Wording { status, code, detail, .. } = self.wording();
+        let mut problem = serde_json::json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("error"),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": detail,
+        });
+        if let (Self::RecordTooLarge { index, .. }, Some(members)) = (self, problem.as_object_mut())
+        {
+            members.insert("index".to_owned(), (*index).into());
+        }
+        self.response(status, "application/problem+json", problem.to_string(), retry_after)
+    }
+
+    /// As an error of the Firehose API.
+    pub(super) fn wire(&self, retry_after: Duration) -> Response<Full<Bytes>> {
+        let Wording { status, wire, detail, .. } = self.wording();
+        // The API has two statuses for a caller's fault and for its own; clients look at the type.
+        let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
+        let error = serde_json::json!({ "__type": wire, "message": detail });
+        self.response(status, super::response::AMZ_JSON, error.to_string(), retry_after)
+    }
+
+    fn response(
+        &self,
+        status: StatusCode,
+        content_type: &'static str,
+        body: String,
+        retry_after: Duration,
+    ) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        match self {
+            Self::NoRoom | Self::TooManyRequests | Self::Stopping => {
+                headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
+            }
+            Self::MethodNotAllowed(allowed) => {
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The table of all refusals.
+    #[expect(clippy::too_many_lines, reason = "one table, one row a refusal, nothing else")]
+    fn wording(&self) -> Wording {
+        const INVALID: &str = "InvalidArgumentException";
+        const DENIED: &str = "AccessDeniedException";
+        const BUSY: &str = "ServiceUnavailableException";
+        const NOT_SERIALIZED: &str = "SerializationException";
+        const NO_OPERATION: &str = "UnknownOperationException";
+        let (status, code, wire, detail): (u16, _, _, Cow<'static, str>) = match self {
+            Self::Malformed(what) => (400, "malformed", NOT_SERIALIZED, what.clone().into()),
+            Self::NotSerialized(what) => (400, "malformed", NOT_SERIALIZED, what.clone().into()),
+            Self::Invalid(what) => (400, "invalid", "ValidationException", what.clone().into()),
+            Self::Unauthorized => (
+                401,
+                "unauthorized",
+                DENIED,
+                "this listener needs the header \"authorization: Bearer <token>\"".into(),
+            ),
+            Self::CrossOrigin => (
+                403,
+                "cross_origin",
+                DENIED,
+                "requests of web pages (with the header \"origin\") are not taken".into(),
+            ),
+            Self::ForbiddenOperation(operation) => (
+                403,
+                "forbidden_operation",
+                DENIED,
+                format!("{operation} is not for applications here; call the service itself").into(),
+            ),
+            Self::NoSuchPath => (
+                404,
+                "no_such_path",
+                NO_OPERATION,
+                "records go to POST /v1/streams/{stream}/records, the Firehose API to POST /"
+                    .into(),
+            ),
+            Self::UnknownStream(name) => (
+                404,
+                "unknown_stream",
+                "ResourceNotFoundException",
+                format!("Firehose {name} under account {} not found.", super::response::ACCOUNT)
+                    .into(),
+            ),
+            Self::UnknownOperation => (
+                400,
+                "unknown_operation",
+                NO_OPERATION,
+                "the header \"x-amz-target\" names no operation of Firehose_20150804".into(),
+            ),
+            Self::MethodNotAllowed(allowed) => {
+                (405, "method_not_allowed", NO_OPERATION, format!("use {allowed}").into())
+            }
+            Self::SlowBody(limit) => {
+                let detail = format!("the body did not arrive within {} ms", limit.as_millis());
+                (408, "slow_body", "RequestTimeoutException", detail.into())
+            }
+            Self::RecordTooLarge { index, bytes } => {
+                (413, "record_too_large", "ValidationException", too_large(*index, *bytes).into())
+            }
+            Self::BatchTooLarge => {
+                (413, "batch_too_large", INVALID, "Records size exceeds 4 MB limit".into())
+            }
+            Self::BodyTooLarge { bytes_max } => {
+                let detail = format!("the body has more than {bytes_max} bytes; send it in parts");
+                (413, "body_too_large", INVALID, detail.into())
+            }
+            Self::DecodedTooLarge { bytes_max } => {
+                let detail =
+                    format!("the body has more than {bytes_max} bytes after decompression");
+                (413, "decoded_too_large", INVALID, detail.into())
+            }
+            Self::UnsupportedEncoding(found) => {
+                let detail =
+                    format!("content-encoding {found:?} is neither gzip, zstd nor identity");
+                (415, "unsupported_encoding", NOT_SERIALIZED, detail.into())
+            }
+            Self::DurableUnavailable => (
+                503,
+                "durable_unavailable",
+                BUSY,
+                "this pipe has no spool and can not answer as durable; ask for memory or delivered"
+                    .into(),
+            ),
+            Self::NoRoom => {
+                (503, "no_room", BUSY, "Slow down. The memory for records is full.".into())
+            }
+            Self::TooManyRequests => {
+                (503, "too_many_requests", BUSY, "Slow down. Too many requests at once.".into())
+            }
+            Self::Stopping => (503, "stopping", BUSY, "the process is stopping".into()),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Wording { status, code, wire, detail }
+    }
+}
+
+fn too_large(index: usize, bytes: usize) -> String {
+    format!(
+        "record {index} has {bytes} bytes with its delimiter, more than the service takes \
+         ({RECORD_BYTES_MAX})"
+    )
+}
+
+/// The service's sentence for a member that breaks its constraint.
+fn validation(value: &str, member: &str, constraint: &str) -> Refusal {
+    Refusal::Invalid(format!(
+        "1 validation error detected: Value {value} at '{member}' failed to satisfy constraint: \
+         Member must {constraint}"
+    ))
+}
+
+/// A required member is missing.
+pub(super) fn missing(member: &str) -> Refusal {
+    validation("null", member, "not be null")
+}
+
+/// The stream's name breaks the service's pattern.
+pub(super) fn bad_name(name: &str) -> Refusal {
+    let value = format!("'{}'", shortened(name));
+    if name.is_empty() {
+        let constraint = "have length greater than or equal to 1";
+        return validation(&value, "deliveryStreamName", constraint);
+    }
+    if name.chars().count() > crate::record::STREAM_NAME_CHARS_MAX {
+        let constraint = "have length less than or equal to 64";
+        return validation(&value, "deliveryStreamName", constraint);
+    }
+    let constraint = "satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
+    validation(&value, "deliveryStreamName", constraint)
+}
+
+/// A wire record is larger than the service takes.
+pub(super) fn wire_record_too_large(member: &str) -> Refusal {
+    let constraint = format!("have length less than or equal to {RECORD_BYTES_MAX}");
+    validation("'java.nio.HeapByteBuffer'", member, &constraint)
+}
+
+/// A batch has no records, or too many.
+pub(super) fn bad_record_count(records: usize) -> Refusal {
+    let constraint = if records == 0 {
+        "have length greater than or equal to 1".to_owned()
+    } else {
+        format!("have length less than or equal to {BATCH_RECORDS_MAX}")
+    };
+    validation("'[...]'", "records", &constraint)
+}
+
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    text.chars().take(CHARS_MAX).collect()
+}

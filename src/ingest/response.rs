@@ -1,0 +1,139 @@
+//! The answers to requests that were accepted, in both dialects.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::pipeline::Delivered;
+use crate::record::Ack;
+
+/// The content type of the Firehose protocol.
+pub(super) const AMZ_JSON: &str = "application/x-amz-json-1.1";
+
+/// The account that names in answers are made with: the application needs none of its own.
+pub(super) const ACCOUNT: &str = "000000000000";
+
+/// The header in which a request names the level it wants, and an answer the level it reached.
+pub(super) const ACK_HEADER: HeaderName = HeaderName::from_static("standpipe-ack");
+
+/// An answer's body.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// A 200 or 202 to a native request.
+pub(super) fn accepted(records: usize, bytes: usize, reached: Reached<'_>) -> Answer {
+    let mut body = String::with_capacity(64);
+    let ack = reached.ack();
+    // Writing to a string does not fail.
+    let _infallible = write!(body, r#"{{"accepted":{records},"bytes":{bytes},"ack":"{ack}""#);
+    if let Reached::Delivered(delivered) = reached {
+        body.push_str(r#","record_ids":["#);
+        for (index, record) in delivered.iter().enumerate() {
+            body.push_str(if index == 0 { "" } else { "," });
+            push_json_string(&mut body, &record.record_id);
+        }
+        body.push(']');
+    }
+    if let Reached::NotYetDelivered = reached {
+        body.push_str(r#","detail":"not delivered yet; it will be, as long as the process lives""#);
+    }
+    body.push('}');
+    let status = match reached {
+        Reached::Memory | Reached::NotYetDelivered => StatusCode::ACCEPTED,
+        Reached::Delivered(_) => StatusCode::OK,
+    };
+    answer(status, "application/json", body, Some(ack))
+}
+
+/// What had happened to the records when the answer was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reached<'a> {
+    /// They stand in a batch in memory, as was asked for.
+    Memory,
+    /// Delivery was asked for and took too long: they stand in memory and will be delivered.
+    NotYetDelivered,
+    /// The service has them.
+    Delivered(&'a [Delivered]),
+}
+
+impl Reached<'_> {
+    pub(super) const fn ack(self) -> Ack {
+        match self {
+            Self::Memory | Self::NotYetDelivered => Ack::Memory,
+            Self::Delivered(_) => Ack::Delivered,
+        }
+    }
+
+    /// The service's word on encryption, where all records of the request have the same.
+    pub(super) fn encrypted(self) -> Option<bool> {
+        let Self::Delivered(records) = self else { return None };
+        records
+            .iter()
+            .map(|record| record.encrypted)
+            .reduce(|all, one| all.zip(one).map(|(all, one)| all && one))
+            .flatten()
+    }
+}
+
+/// An answer with a body of `content_type`.
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+    ack: Option<Ack>,
+) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(ack) = ack {
+        headers.insert(ACK_HEADER, HeaderValue::from_static(ack.as_str()));
+    }
+    response
+}
+
+/// Adds `text` as a JSON string.
+pub(super) fn push_json_string(body: &mut String, text: &str) {
+    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if is_plain {
+        body.push('"');
+        body.push_str(text);
+        body.push('"');
+    } else {
+        body.push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+/// Makes ids of records and requests that no other process and no other thread makes.
+#[derive(Debug)]
+pub(super) struct Ids {
+    life: u64,
+    next: AtomicU64,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Self { life: fastrand::u64(..), next: AtomicU64::new(1) }
+    }
+
+    /// Takes `count` ids in a row and says the first.
+    pub(super) fn take(&self, count: usize) -> u64 {
+        self.next.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// Adds an id taken before to a body.
+    pub(super) fn push(&self, body: &mut String, id: u64) {
+        // Writing to a string does not fail.
+        let _infallible = write!(body, "{:016x}{id:016x}", self.life);
+    }
+
+    /// A request id in the form of the service's.
+    pub(super) fn request_id(&self) -> String {
+        let id = self.take(1);
+        let (high, low) = (self.life >> 32, self.life & 0xffff_ffff);
+        format!("{high:08x}-{:04x}-4{:03x}-8000-{id:012x}", low >> 16, low & 0xfff)
+    }
+}

@@ -1,0 +1,75 @@
+//! What all ingest workers share: the configuration, the streams, and the counts that are bounded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Config;
+use super::repeats::Repeats;
+use super::response::Ids;
+use super::streams::Streams;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) streams: Arc<Streams>,
+    pub(super) ids: Ids,
+    pub(super) repeats: Option<Repeats>,
+    pub(super) connections: Count,
+    pub(super) requests: Count,
+    /// Connections beyond the bound that are being told so.
+    pub(super) refusals: Count,
+}
+
+/// How many connections beyond the bound are told so at once. Further ones are closed without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// A count with a bound.
+#[derive(Debug)]
+pub(super) struct Count {
+    now: AtomicUsize,
+    most: usize,
+}
+
+impl Count {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { now: AtomicUsize::new(0), most }
+    }
+
+    pub(super) fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more until the answer is dropped, unless the bound is reached.
+    pub(super) fn enter(&self) -> Option<Counted<'_>> {
+        if self.now.fetch_add(1, Ordering::Relaxed) < self.most {
+            return Some(Counted(self));
+        }
+        self.now.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// One that is counted.
+#[derive(Debug)]
+pub(super) struct Counted<'a>(&'a Count);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, streams: Arc<Streams>) -> Arc<Self> {
+        Arc::new(Self {
+            connections: Count::new(config.connections_max),
+            requests: Count::new(config.requests_max),
+            refusals: Count::new(REFUSALS_MAX),
+            repeats: config.repeats.clone().map(Repeats::new),
+            ids: Ids::new(),
+            config,
+            streams,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Accounting: records with ids that are found again, each of them once or with known duplicates.
+
+use std::collections::BTreeMap;
+
+use crate::http::Client;
+use crate::pipe::Pipe;
+
+/// What was accepted.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    next: u64,
+    accepted: Vec<u64>,
+}
+
+impl Ledger {
+    /// The next record, of about `bytes`, with its newline.
+    pub fn record(&mut self, bytes: usize) -> (u64, String) {
+        let id = self.next;
+        self.next += 1;
+        let filler = "x".repeat(bytes.saturating_sub(40));
+        (id, format!("{{\"id\":{id},\"filler\":\"{filler}\"}}\n"))
+    }
+
+    /// Posts `records` records in one native request, and notes them if they were accepted.
+    pub fn post(&mut self, client: &mut Client, records: usize, headers: &[(&str, &str)]) -> u16 {
+        let (ids, body): (Vec<u64>, Vec<String>) = (0..records).map(|_| self.record(200)).unzip();
+        let mut all = vec![("content-type", "application/x-ndjson")];
+        all.extend_from_slice(headers);
+        let answer = client.request("POST", &Pipe::path("demo"), &all, body.concat().as_bytes());
+        if answer.status < 300 {
+            assert_eq!(answer.json()["accepted"], records);
+            self.accepted.extend(ids);
+        }
+        answer.status
+    }
+
+    pub fn note(&mut self, id: u64) {
+        self.accepted.push(id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.accepted.len()
+    }
+
+    /// Checks that every accepted record was delivered and nothing else was, and counts duplicates.
+    #[track_caller]
+    pub fn check<T: AsRef<[u8]>>(&self, delivered: impl IntoIterator<Item = T>) -> usize {
+        let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
+        for record in delivered {
+            for line in record.as_ref().split_inclusive(|byte| *byte == b'\n') {
+                assert_eq!(line.last(), Some(&b'\n'), "{}", String::from_utf8_lossy(line));
+                let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+                *seen.entry(value["id"].as_u64().unwrap()).or_default() += 1;
+            }
+        }
+        let missing: Vec<&u64> = self.accepted.iter().filter(|id| !seen.contains_key(id)).collect();
+        assert!(missing.is_empty(), "{} accepted records are missing: {missing:?}", missing.len());
+        let total: usize = seen.values().sum();
+        assert_eq!(seen.len(), self.accepted.len(), "only what was accepted is delivered");
+        total - seen.len()
+    }
+}

@@ -1,0 +1,190 @@
+//! Start and stop: one clear line and the right exit code, and what a stop does with what is there.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::ledger::Ledger;
+use crate::pipe::{Pipe, Setup, is_true_within, wait_until};
+use crate::upstream::Upstream;
+
+/// Runs it to its end, which is to come soon.
+fn fails(setup: &Setup) -> (i32, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let Output { status, stderr, .. } = setup.command(&directory).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_used_port_ends_the_start_with_one_line_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for variable in ["STANDPIPE_INGEST_LISTEN", "STANDPIPE_ADMIN_LISTEN"] {
+        let (code, error) = fails(&Setup::new("http://127.0.0.1:9").set(variable, &address));
+        assert_eq!(code, 69, "{error}");
+        let lines: Vec<&str> = error.lines().filter(|line| !line.starts_with('{')).collect();
+        assert_eq!(lines.len(), 1, "{error}");
+        assert!(lines[0].contains(&address), "{error}");
+    }
+}
+
+#[test]
+fn all_faults_of_a_configuration_are_said_at_once_with_their_lines() {
+    let setup = Setup::new("http://127.0.0.1:9")
+        .config("[[streams]]\nname = \"a b\"\nlinger = 3\n[ingest.repeats]\nwindow_ms = \"x\"\n");
+    let (code, error) = fails(&setup);
+    assert_eq!(code, 78, "{error}");
+    for part in ["standpipe.toml:11", "standpipe.toml:12", "linger_ms", "standpipe.toml:14"] {
+        assert!(error.contains(part), "{part} in: {error}");
+    }
+}
+
+#[test]
+fn durable_is_refused_by_a_pipe_without_a_spool() {
+    let setup = Setup::new("http://127.0.0.1:9").set("STANDPIPE_DEFAULTS_ACK", "durable");
+    let (code, error) = fails(&setup);
+    assert_eq!(code, 78, "{error}");
+    assert!(error.contains("durable") && error.contains("spool"), "{error}");
+}
+
+#[test]
+fn it_is_ready_without_the_service_and_without_credentials() {
+    let setup = Setup::new("http://127.0.0.1:9")
+        .set("AWS_ACCESS_KEY_ID", "")
+        .set("AWS_SECRET_ACCESS_KEY", "");
+    let begun = Instant::now();
+    let pipe = setup.start();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(pipe.client().request("POST", &Pipe::path("demo"), &[], b"x").status, 202);
+    wait_until("it says what is missing", || {
+        let status = pipe.status().to_string();
+        status.contains("credentials") || status.contains("refused")
+    });
+    assert_eq!(pipe.admin().get("/livez").status, 200);
+}
+
+#[test]
+fn a_stop_delivers_what_is_there_and_ends_with_success() {
+    let upstream = Upstream::start();
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+    let mut ledger = Ledger::default();
+    for _ in 0..7 {
+        ledger.post(&mut pipe.client(), 33, &[]);
+    }
+    let (status, _) = pipe.stop();
+    assert!(status.success());
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
+fn a_stop_goes_on_accepting_until_the_application_is_gone() {
+    let upstream = Upstream::start();
+    let pipe = Setup::new(&upstream.endpoint()).start();
+    let mut ledger = Ledger::default();
+    let mut client = pipe.client();
+    assert_eq!(ledger.post(&mut client, 1, &[]), 202);
+    pipe.signal("TERM");
+    wait_until("it is not ready", || pipe.admin().get("/readyz").status == 503);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(ledger.post(&mut client, 1, &[]), 202, "the application is still there");
+        assert_eq!(ledger.post(&mut pipe.client(), 1, &[]), 202, "new connections too");
+    }
+    drop(client);
+    let (status, _) = pipe.ended();
+    assert!(status.success());
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
+fn an_application_that_never_goes_is_cut_off_before_the_grace_time_is_over() {
+    let upstream = Upstream::start();
+    let pipe = Setup::new(&upstream.endpoint())
+        .config("[stop]\ngrace_ms = 3000\ndeliver_ms = 1500\nquiet_ms = 200\n")
+        .start();
+    let mut ledger = Ledger::default();
+    let mut client = pipe.client();
+    assert_eq!(ledger.post(&mut client, 1, &[]), 202);
+    let begun = Instant::now();
+    pipe.signal("TERM");
+    let was_refused = is_true_within(Duration::from_secs(10), || {
+        let (id, record) = ledger.record(100);
+        let head = crate::http::head("POST", &Pipe::path("demo"), &[], record.len());
+        let answer = client
+            .send(&[&head[..], record.as_bytes()].concat())
+            .ok()
+            .and_then(|()| client.answer());
+        let is_accepted = answer.is_some_and(|answer| answer.status == 202);
+        if is_accepted {
+            ledger.note(id);
+        }
+        !is_accepted
+    });
+    assert!(was_refused);
+    let (status, _) = pipe.ended();
+    assert!(status.success());
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
+fn what_a_stop_can_not_deliver_is_named_and_the_exit_code_is_not_zero() {
+    let upstream = Upstream::start();
+    upstream.fault(&json!({"outage": "unavailable"}));
+    let pipe = Setup::new(&upstream.endpoint())
+        .config("[stop]\ngrace_ms = 1500\ndeliver_ms = 500\nquiet_ms = 100\n")
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.post(&mut pipe.client(), 42, &[]);
+    let (status, log) = pipe.stop();
+    assert_eq!(status.code(), Some(74), "{log:?}");
+    let lost = log.iter().find(|line| line["stream"] == "demo" && line["level"] == "ERROR");
+    assert_eq!(lost.unwrap()["records"], 42, "{log:?}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_says_what_was_lost() {
+    let upstream = Upstream::start();
+    upstream.fault(&json!({"outage": "hang"}));
+    let pipe = Setup::new(&upstream.endpoint()).start();
+    let mut client = pipe.client();
+    let mut ledger = Ledger::default();
+    ledger.post(&mut client, 5, &[]);
+    pipe.signal("TERM");
+    wait_until("it drains", || pipe.admin().get("/readyz").status == 503);
+    let begun = Instant::now();
+    pipe.signal("INT");
+    let (status, log) = pipe.ended();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(74), "{log:?}");
+    assert!(log.iter().any(|line| line["records"] == 5 && line["level"] == "ERROR"), "{log:?}");
+}
+
+#[test]
+fn quitquitquit_stops_like_a_signal_for_who_has_the_token() {
+    let upstream = Upstream::start();
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "a-token-of-the-test\n").unwrap();
+    std::os::unix::fs::PermissionsExt::set_mode(
+        &mut std::fs::metadata(&token).unwrap().permissions(),
+        0o600,
+    );
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+    std::fs::set_permissions(&token, mode).unwrap();
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_ADMIN_TOKEN_FILE", token.to_str().unwrap())
+        .set("STANDPIPE_DEFAULTS_LINGER_MS", "60000")
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.post(&mut pipe.client(), 3, &[]);
+    assert_eq!(pipe.admin().request("POST", "/quitquitquit", &[], b"").status, 401);
+    let right = [("authorization", "Bearer a-token-of-the-test")];
+    let answer = pipe.admin().request("POST", "/quitquitquit", &right, b"");
+    assert!(answer.status < 300, "{answer:?}");
+    let (status, _) = pipe.ended();
+    assert!(status.success());
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}

@@ -1,0 +1,22 @@
+//! Scenarios against the real binary, over loopback, with the emulator's real wire protocol upstream.
+//!
+//! Each module is a concern. The emulator runs in the test's process and is reached over TCP like any
+//! service; Standpipe is always the binary itself. Every test has its own of both, on free ports.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test that panics says where and why, which is what it is for"
+)]
+
+mod faults;
+mod http;
+mod ledger;
+mod lifecycle;
+mod limits;
+mod native;
+mod pipe;
+mod upstream;
+mod wakeups;
+mod wire;

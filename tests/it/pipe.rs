@@ -1,0 +1,224 @@
+//! A running Standpipe: the binary, its addresses, its logs, and its end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::Client;
+
+/// How long anything may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` is true.
+#[track_caller]
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(is_true_within(PATIENCE, condition), "waited in vain until {what}");
+}
+
+/// Whether `condition` becomes true within `patience`.
+pub fn is_true_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    let (_keep, never) = crossbeam_channel::bounded::<()>(0);
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        // A short wait between two looks, bounded by the deadline.
+        drop(never.recv_timeout(Duration::from_millis(5)));
+    }
+    true
+}
+
+/// A Standpipe that is about to be started.
+pub struct Setup {
+    config: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// A running Standpipe. Killed when dropped.
+pub struct Pipe {
+    pub data: String,
+    pub admin: String,
+    pub directory: TempDir,
+    child: Child,
+    log: Arc<Mutex<Vec<Value>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Setup {
+    /// A pipe to `endpoint` with the stream `demo`, one worker, and batches that linger for 20 ms.
+    pub fn new(endpoint: &str) -> Self {
+        let config = format!(
+            "[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [upstream]\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\
+             [log]\nformat = \"json\"\n"
+        );
+        let setup = Self { config, arguments: Vec::new(), environment: Vec::new() };
+        setup.set("STANDPIPE_DEFAULTS_LINGER_MS", "20").set("STANDPIPE_STREAMS", "demo")
+    }
+
+    /// Adds TOML to the configuration file.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The command, in a fresh directory that holds the configuration.
+    pub fn command(&self, directory: &TempDir) -> Command {
+        let file = directory.path().join("standpipe.toml");
+        std::fs::write(&file, &self.config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        command.arg("serve").arg("--config").arg(file).args(&self.arguments);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", directory.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Pipe {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = self.command(&directory).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            collect(BufReader::new(child.stderr.take().unwrap()), &log),
+            collect(BufReader::new(child.stdout.take().unwrap()), &log),
+        ];
+        let mut pipe =
+            Pipe { data: String::new(), admin: String::new(), directory, child, log, readers };
+        wait_until("it listens", || {
+            let listening = pipe.log_lines("listening").into_iter().next();
+            if let Some(line) = listening {
+                pipe.data = line["data"].as_str().unwrap().to_owned();
+                pipe.admin = line["admin"].as_str().unwrap().to_owned();
+            } else if let Ok(Some(status)) = pipe.child.try_wait() {
+                panic!("it ended with {status}: {:?}", pipe.log.lock().unwrap());
+            }
+            !pipe.data.is_empty()
+        });
+        wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
+        pipe
+    }
+}
+
+/// Collects the lines of a stream; a line that is no JSON becomes a message.
+fn collect(lines: impl BufRead + Send + 'static, log: &Arc<Mutex<Vec<Value>>>) -> JoinHandle<()> {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            let value = serde_json::from_str(&line)
+                .unwrap_or_else(|_| serde_json::json!({ "message": line }));
+            log.lock().unwrap().push(value);
+        }
+    })
+}
+
+impl Pipe {
+    /// A new connection to the data listener.
+    pub fn client(&self) -> Client {
+        Client::tcp(&self.data)
+    }
+
+    /// A new connection to the admin listener.
+    pub fn admin(&self) -> Client {
+        Client::tcp(&self.admin)
+    }
+
+    /// The path of a stream's records.
+    pub fn path(stream: &str) -> String {
+        format!("/v1/streams/{stream}/records")
+    }
+
+    /// The sum of a metric over all its labels that contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        metric_in(&String::from_utf8(self.admin().get("/metrics").body).unwrap(), name, labels)
+    }
+
+    /// What `/v1/status` says.
+    pub fn status(&self) -> Value {
+        self.admin().get("/v1/status").json()
+    }
+
+    /// The log lines whose message contains `text`.
+    pub fn log_lines(&self, text: &str) -> Vec<Value> {
+        let log = self.log.lock().unwrap();
+        log.iter()
+            .filter(|line| line["message"].as_str().is_some_and(|message| message.contains(text)))
+            .cloned()
+            .collect()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until nothing is in memory, and checks that every record is accounted for.
+    #[track_caller]
+    pub fn settle(&self) {
+        let in_memory = || self.metric("standpipe_pipeline_records_in_memory", "");
+        wait_until("all records are settled", || in_memory() == 0.0);
+        let accepted = self.metric("standpipe_ingest_records_accepted_total", "");
+        let delivered = self.metric("standpipe_forward_records_delivered_total", "");
+        let lost = self.metric("standpipe_forward_records_lost_total", "");
+        assert_eq!(accepted, delivered + lost, "accepted = delivered + lost, when all is quiet");
+        assert_eq!(lost, 0.0);
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let kill =
+            Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> (ExitStatus, Vec<Value>) {
+        wait_until("it ends", || self.child.try_wait().unwrap().is_some());
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let log = self.log.lock().unwrap().clone();
+        (self.child.wait().unwrap(), log)
+    }
+
+    /// Stops it as Kubernetes does.
+    pub fn stop(self) -> (ExitStatus, Vec<Value>) {
+        self.signal("TERM");
+        self.ended()
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The sum of a metric in the text format.
+pub fn metric_in(text: &str, name: &str, labels: &str) -> f64 {
+    text.lines()
+        .filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| {
+                (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(labels)
+            })
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
