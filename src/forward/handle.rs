@@ -173,6 +173,13 @@ impl Stopper {
 }
 
 impl Watcher {
+    /// Whether the forward thread is there.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        // The thread owns the sender, and drops it only at its end.
+        self.statuses.has_changed().is_ok()
+    }
+
     /// How the delivery of each stream goes that has had a batch, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {

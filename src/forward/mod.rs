@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
-pub use metrics::describe;
+pub use metrics::METRICS;
 pub use status::{Leftover, StreamReason, StreamState, StreamStatus};
 
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
