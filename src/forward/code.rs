@@ -62,7 +62,7 @@ codes! {
     /// The answer has another number of entries than the request had records.
     WrongLength = "WrongLength",
     /// An entry has neither an id nor a code.
-    Missing = "Missing",
+    Missing = "NoCode",
     NoRegion = "NoRegion",
     NoCredentials = "NoCredentials",
     Unbuildable = "Unbuildable",

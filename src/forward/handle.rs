@@ -173,9 +173,10 @@ impl Stopper {
 }
 
 impl Watcher {
-    /// Whether the forward thread still runs.
+    /// Whether the forward thread is there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        // The thread owns the sender, and drops it only at its end.
         self.statuses.has_changed().is_ok()
     }
 

@@ -5,113 +5,83 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use std::time::Instant;
+
+use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 
 use super::code::Code;
-use super::status::StreamStatus;
+use super::status::{StreamState, StreamStatus};
 use crate::record::StreamName;
 use crate::telemetry::MetricSpec;
 
-/// Records that the service has.
-pub const RECORDS_DELIVERED: &str = "standpipe_forward_records_delivered_total";
-/// Their raw bytes.
-pub const BYTES_DELIVERED: &str = "standpipe_forward_bytes_delivered_total";
-/// Their bytes as the service bills them.
-pub const BYTES_BILLED: &str = "standpipe_forward_bytes_billed_total";
-/// Requests by result.
-pub const REQUESTS: &str = "standpipe_forward_requests_total";
-/// Records that failed, by code.
-pub const RECORDS_FAILED: &str = "standpipe_forward_records_failed_total";
-/// Records that wait to be sent again.
-pub const RECORDS_RETRIED: &str = "standpipe_forward_records_retried_total";
-/// Records that may have been put twice.
-pub const RECORDS_AMBIGUOUS: &str = "standpipe_forward_records_ambiguous_total";
-/// Records that were given up at a stop.
-pub const RECORDS_LOST: &str = "standpipe_forward_records_lost_total";
-/// Records that were set aside.
-pub const RECORDS_SET_ASIDE: &str = "standpipe_forward_records_set_aside";
-/// Requests under way.
-pub const REQUESTS_IN_FLIGHT: &str = "standpipe_forward_requests_in_flight";
-/// How many may be.
-pub const REQUESTS_IN_FLIGHT_LIMIT: &str = "standpipe_forward_requests_in_flight_limit";
-/// How long a request takes.
-pub const REQUEST_SECONDS: &str = "standpipe_forward_request_seconds";
-/// From accept to delivery.
-pub const DELIVERY_SECONDS: &str = "standpipe_forward_delivery_seconds";
-/// Which state a stream is in.
-pub const STREAM_STATE: &str = "standpipe_forward_stream_state";
-/// Answers by their `Encrypted` flag.
-pub const RESPONSES: &str = "standpipe_forward_responses_total";
-/// How often the forward thread was woken.
-pub const WAKEUPS: &str = "standpipe_forward_wakeups_total";
-
-/// How old the oldest undelivered record is.
-pub const OLDEST_AGE: &str = "standpipe_forward_oldest_age_seconds";
-
-const STREAM: &[&str] = &["stream"];
+const RECORDS_DELIVERED: &str = "standpipe_forward_records_delivered_total";
+const BYTES_DELIVERED: &str = "standpipe_forward_bytes_delivered_total";
+const BYTES_BILLED: &str = "standpipe_forward_bytes_billed_total";
+const REQUESTS: &str = "standpipe_forward_requests_total";
+const RECORDS_FAILED: &str = "standpipe_forward_records_failed_total";
+const RECORDS_RETRIED: &str = "standpipe_forward_records_retried_total";
+const RECORDS_AMBIGUOUS: &str = "standpipe_forward_records_ambiguous_total";
+const RECORDS_LOST: &str = "standpipe_forward_records_lost_total";
+const ANSWERS_UNFIT: &str = "standpipe_forward_answers_unfit_total";
+const RESPONSES: &str = "standpipe_forward_responses_total";
+pub(super) const WAKEUPS: &str = "standpipe_forward_wakeups_total";
+const REQUEST_SECONDS: &str = "standpipe_forward_request_seconds";
+const DELIVERY_SECONDS: &str = "standpipe_forward_delivery_seconds";
+const RECORDS_SET_ASIDE: &str = "standpipe_forward_records_set_aside";
+const REQUESTS_IN_FLIGHT: &str = "standpipe_forward_requests_in_flight";
+const REQUESTS_IN_FLIGHT_LIMIT: &str = "standpipe_forward_requests_in_flight_limit";
+const OLDEST_AGE: &str = "standpipe_forward_oldest_undelivered_age_seconds";
+const STREAM_STATE: &str = "standpipe_forward_stream_state";
 
 /// All metrics of this stage.
 pub const METRICS: &[MetricSpec] = &[
-    MetricSpec::counter(RECORDS_DELIVERED, STREAM, "Records that the service has given an id."),
-    MetricSpec::counter(BYTES_DELIVERED, STREAM, "Raw bytes of delivered records."),
+    MetricSpec::counter(
+        RECORDS_DELIVERED,
+        &["stream"],
+        "Records that the service has given an id.",
+    ),
+    MetricSpec::counter(BYTES_DELIVERED, &["stream"], "Raw bytes of the records delivered."),
     MetricSpec::counter(
         BYTES_BILLED,
-        STREAM,
-        "Bytes of delivered records as they are billed: each record rounded up to 5 KiB.",
+        &["stream"],
+        "Bytes of the records delivered as they are billed: each record rounded up to 5 \
+         KiB.",
     ),
     MetricSpec::counter(
         REQUESTS,
         &["stream", "result"],
-        "Requests to the service by result: ok, partial (some records failed), throttled, unavailable, \
-         ambiguous (time-outs and server errors), unreachable, refused, hold.",
+        "Requests to the service by result: ok, partial (some records failed), throttled, \
+         unavailable, ambiguous (time-outs and server errors), unreachable, refused, \
+         hold.",
     ),
     MetricSpec::counter(
         RECORDS_FAILED,
         &["stream", "code"],
-        "Records that failed in a request, by the code of the error.",
+        "Records that failed in a request, by the code of the error. A record that fails \
+         twice counts twice.",
     ),
-    MetricSpec::counter(RECORDS_RETRIED, STREAM, "Records that failed and wait to be sent again."),
+    MetricSpec::counter(
+        RECORDS_RETRIED,
+        &["stream"],
+        "Records that failed and wait to be sent again.",
+    ),
     MetricSpec::counter(
         RECORDS_AMBIGUOUS,
-        STREAM,
-        "Records that are sent again although the service may have them: possible duplicates.",
+        &["stream"],
+        "Records that are sent again although the service may have them: possible \
+         duplicates.",
     ),
     MetricSpec::counter(
         RECORDS_LOST,
-        STREAM,
-        "Records that were in memory and not known to be delivered when the process stopped.",
+        &["stream"],
+        "Records in the forwarder that were not known to be delivered when the process \
+         stopped.",
     ),
-    MetricSpec::gauge(
-        RECORDS_SET_ASIDE,
-        STREAM,
-        "Records that the service refuses alone while it takes others. They are kept in memory.",
-    ),
-    MetricSpec::gauge(REQUESTS_IN_FLIGHT, STREAM, "Requests to the service that are under way."),
-    MetricSpec::gauge(
-        REQUESTS_IN_FLIGHT_LIMIT,
-        STREAM,
-        "How many requests may be under way. It adapts.",
-    ),
-    MetricSpec::histogram(
-        REQUEST_SECONDS,
-        STREAM,
-        "From the sending of a request to its answer or its failure.",
-    ),
-    MetricSpec::histogram(
-        DELIVERY_SECONDS,
-        STREAM,
-        "From the accept of the oldest record of a batch to the delivery of records of that batch: one \
-         observation for each part of a batch that one request delivered, not for each record.",
-    ),
-    MetricSpec::gauge(
-        OLDEST_AGE,
-        STREAM,
-        "How old the oldest record of the closed batches is that is not delivered; 0 when there is none.",
-    ),
-    MetricSpec::gauge(
-        STREAM_STATE,
-        &["stream", "state"],
-        "1 for the state that a stream is in: flowing, backing_off, circuit_open, held.",
+    MetricSpec::counter(
+        ANSWERS_UNFIT,
+        &["stream"],
+        "Answers with another number of entries than their request had records. All of it \
+         is sent again.",
     ),
     MetricSpec::counter(
         RESPONSES,
@@ -119,14 +89,69 @@ pub const METRICS: &[MetricSpec] = &[
         "Answers of the service by their Encrypted flag: true, false, absent.",
     ),
     MetricSpec::counter(WAKEUPS, &[], "How often batches have woken the forward thread."),
+    MetricSpec::histogram(
+        REQUEST_SECONDS,
+        &["stream"],
+        "From the sending of a request to its answer or its failure, in seconds.",
+    ),
+    MetricSpec::histogram(
+        DELIVERY_SECONDS,
+        &["stream"],
+        "From the accept of a batch's oldest record to the delivery of records of that \
+         batch, in seconds: one observation for each part of a batch that one request \
+         delivered, not for each record.",
+    ),
+    MetricSpec::gauge(
+        RECORDS_SET_ASIDE,
+        &["stream"],
+        "Records that the service refuses alone while it takes others. They are kept in \
+         memory.",
+    ),
+    MetricSpec::gauge(
+        REQUESTS_IN_FLIGHT,
+        &["stream"],
+        "Requests to the service that are under way.",
+    ),
+    MetricSpec::gauge(
+        REQUESTS_IN_FLIGHT_LIMIT,
+        &["stream"],
+        "How many requests may be under way. It adapts.",
+    ),
+    MetricSpec::gauge(
+        OLDEST_AGE,
+        &["stream"],
+        "Age of the oldest record in a closed batch that still has to be delivered, in \
+         seconds; 0 when there is none.",
+    ),
+    MetricSpec::gauge(
+        STREAM_STATE,
+        &["stream", "state"],
+        "1 for the state that the delivery of a stream is in, 0 for the others: flowing, \
+         backing_off, circuit_open, held.",
+    ),
 ];
 
-/// Shows how old the oldest undelivered record of each stream is at `now`. For each scrape.
-pub fn show(statuses: &[StreamStatus], now: Instant) {
-    for status in statuses {
-        let age = status.oldest_age(now).unwrap_or_default();
-        gauge!(OLDEST_AGE, "stream" => status.stream.to_string()).set(age.as_secs_f64());
+/// Brings the gauges up to date for a scrape.
+pub fn show(streams: &[StreamStatus], now: Instant) {
+    for status in streams {
+        let stream = status.stream.to_string();
+        let set = |name: &'static str, value: f64| {
+            gauge!(name, "stream" => stream.clone()).set(value);
+        };
+        set(RECORDS_SET_ASIDE, count(status.records_set_aside));
+        set(REQUESTS_IN_FLIGHT, count(status.requests_in_flight));
+        set(REQUESTS_IN_FLIGHT_LIMIT, count(status.requests_in_flight_limit));
+        set(OLDEST_AGE, status.oldest_age(now).map_or(0.0, |age| age.as_secs_f64()));
+        for state in StreamState::ALL {
+            gauge!(STREAM_STATE, "stream" => stream.clone(), "state" => state.as_str())
+                .set(if state == status.state { 1.0 } else { 0.0 });
+        }
     }
+}
+
+/// A count for a gauge.
+fn count(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 /// What became of a request.
@@ -166,12 +191,9 @@ pub(super) struct StreamMetrics {
     pub(super) records_retried: Counter,
     pub(super) records_ambiguous: Counter,
     pub(super) records_lost: Counter,
-    pub(super) records_set_aside: Gauge,
-    pub(super) requests_in_flight: Gauge,
-    pub(super) requests_in_flight_limit: Gauge,
+    pub(super) answers_unfit: Counter,
     pub(super) request_seconds: Histogram,
     pub(super) delivery_seconds: Histogram,
-    states: [(&'static str, Gauge); 4],
     encrypted: [Counter; 3],
     ok: Counter,
     /// Resolved when they first happen: a stream that is well needs none of them.
@@ -184,10 +206,6 @@ impl StreamMetrics {
     pub(super) fn new(stream: &StreamName) -> Self {
         let stream = stream.as_str().to_owned();
         let count = |name: &'static str| counter!(name, "stream" => stream.clone());
-        let measure = |name: &'static str| gauge!(name, "stream" => stream.clone());
-        let state = |state: &'static str| {
-            (state, gauge!(STREAM_STATE, "stream" => stream.clone(), "state" => state))
-        };
         let encrypted = |flag: &'static str| counter!(RESPONSES, "stream" => stream.clone(), "encrypted" => flag);
         Self {
             records_delivered: count(RECORDS_DELIVERED),
@@ -196,24 +214,14 @@ impl StreamMetrics {
             records_retried: count(RECORDS_RETRIED),
             records_ambiguous: count(RECORDS_AMBIGUOUS),
             records_lost: count(RECORDS_LOST),
-            records_set_aside: measure(RECORDS_SET_ASIDE),
-            requests_in_flight: measure(REQUESTS_IN_FLIGHT),
-            requests_in_flight_limit: measure(REQUESTS_IN_FLIGHT_LIMIT),
+            answers_unfit: count(ANSWERS_UNFIT),
             request_seconds: histogram!(REQUEST_SECONDS, "stream" => stream.clone()),
             delivery_seconds: histogram!(DELIVERY_SECONDS, "stream" => stream.clone()),
-            states: ["flowing", "backing_off", "circuit_open", "held"].map(state),
             encrypted: ["true", "false", "absent"].map(encrypted),
             ok: counter!(REQUESTS, "stream" => stream.clone(), "result" => RequestResult::Ok.as_str()),
             results: RefCell::default(),
             failed: RefCell::default(),
             stream,
-        }
-    }
-
-    /// Shows the stream in this state, and in no other.
-    pub(super) fn set_state(&self, state: &str) {
-        for (name, gauge) in &self.states {
-            gauge.set(if *name == state { 1.0 } else { 0.0 });
         }
     }
 

@@ -27,6 +27,7 @@ impl Worker {
                 self.answered(now, begin, request, answer);
             }
             Ok(answer) => {
+                self.metrics.answers_unfit.increment(1);
                 self.report.wrong_length(request.picks.len(), answer.entries.len());
                 let reason = Reason::ours(Code::WrongLength, "answer does not fit its request");
                 self.failed(now, begin, request, Class::Ambiguous, reason);
@@ -200,13 +201,8 @@ impl Worker {
             code: reason.text.clone(),
             message: reason.message.clone(),
         });
-        self.metrics.records_set_aside.set(small(counts.aside));
-        self.metrics.requests_in_flight.set(small(self.flights.len()));
-        self.metrics.requests_in_flight_limit.set(small(self.flow.limit()));
-        let metrics = &self.metrics;
         self.status.send_modify(|status| {
             if status.state != state {
-                metrics.set_state(state.as_str());
                 status.since = Instant::now();
             }
             *status = StreamStatus {
@@ -228,11 +224,6 @@ impl Worker {
             self.shared.idle.finished(&self.is_busy);
         }
     }
-}
-
-/// A count for a gauge.
-fn small(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 fn first_failure(entries: &[Entry]) -> Option<Reason> {

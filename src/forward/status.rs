@@ -58,6 +58,9 @@ pub enum StreamState {
 }
 
 impl StreamState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Flowing, Self::BackingOff, Self::CircuitOpen, Self::Held];
+
     /// The state as it is shown to people and programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

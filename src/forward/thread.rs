@@ -173,7 +173,6 @@ impl Streams {
         let flow = Flow::new(&self.config);
         let status = watch::Sender::new(first_status(&stream, flow.limit()));
         let metrics = StreamMetrics::new(&stream);
-        metrics.set_state(StreamState::Flowing.as_str());
         self.statuses.send_modify(|statuses| statuses.push(status.subscribe()));
         let worker = Worker {
             stream: stream.clone(),
