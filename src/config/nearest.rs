@@ -7,17 +7,14 @@
 pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let letters = found.chars().count();
     let bound = (letters / 3).max(1);
+    let goes_on = |known: &str| {
+        found.len() >= PREFIX_BYTES_MIN
+            && known.strip_prefix(found).is_some_and(|rest| rest.starts_with('_'))
+    };
     known
-        .filter_map(|known| {
-            let goes_on = found.len() >= PREFIX_BYTES_MIN
-                && known.strip_prefix(found).is_some_and(|rest| rest.starts_with('_'));
-            if goes_on {
-                return Some((bound, known));
-            }
-            let is_alike = known.chars().count().abs_diff(letters) <= bound;
-            is_alike.then(|| (strsim::osa_distance(found, known), known))
-        })
-        .filter(|(distance, _)| *distance <= bound)
+        .filter(|known| goes_on(known) || known.chars().count().abs_diff(letters) <= bound)
+        .map(|known| (strsim::osa_distance(found, known), known))
+        .filter(|(distance, known)| *distance <= bound || goes_on(known))
         .min()
         .map(|(_, known)| known)
 }

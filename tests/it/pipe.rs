@@ -175,7 +175,7 @@ impl Pipe {
         wait_until("all records are settled", || in_memory() == 0.0);
         let accepted = self.metric("standpipe_ingest_records_accepted_total", "");
         let delivered = self.metric("standpipe_forward_records_delivered_total", "");
-        let lost = self.metric("standpipe_forward_records_lost_total", "");
+        let lost = self.metric("standpipe_pipeline_records_lost_total", "");
         assert_eq!(accepted, delivered + lost, "accepted = delivered + lost, when all is quiet");
         assert_eq!(lost, 0.0);
     }
