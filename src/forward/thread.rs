@@ -137,7 +137,7 @@ impl Thread {
                 () = idle.none_busy.notified(), if deadline.is_some() => {}
                 () = at(deadline) => {}
                 Some(worker) = streams.workers.join_next() => {
-                    drop(worker.expect("a worker does not panic, nor is it cancelled"));
+                    worker.expect("a worker does not panic, nor is it cancelled");
                 }
             }
         }
