@@ -52,13 +52,13 @@ impl Report {
 
     /// Records failed and will be sent again.
     pub(super) fn failed(&mut self, now: Instant, records: usize, of: usize, reason: &Reason) {
-        let (stream, code, message) = (&self.stream, &*reason.text, &*reason.message);
+        let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
         match self.failures.let_through(now) {
             Some(earlier) => warn!(
-                %stream, code, message, records, of, earlier_failures_not_logged = earlier,
+                %stream, code, said, records, of, earlier_failures_not_logged = earlier,
                 "records were not delivered and will be sent again"
             ),
-            None => debug!(%stream, code, message, records, of, "records were not delivered"),
+            None => debug!(%stream, code, said, records, of, "records were not delivered"),
         }
     }
 
@@ -68,11 +68,11 @@ impl Report {
         let (code, message) = reason.map_or(("", ""), |reason| (&*reason.text, &*reason.message));
         match change {
             Change::Opened => warn!(
-                %stream, code, message, "circuit opened: the service is away, records wait"
+                %stream, code, said, "circuit opened: the service is away, records wait"
             ),
             Change::Closed => info!(%stream, "circuit closed: the service answers"),
             Change::Held => error!(
-                %stream, code, message,
+                %stream, code, said,
                 "stream is held: an operator has to put this right, records wait"
             ),
             Change::Released => info!(%stream, "stream is released: the service takes its records"),
@@ -81,9 +81,9 @@ impl Report {
 
     /// A record was set aside.
     pub(super) fn set_aside(&self, bytes: usize, reason: &Reason) {
-        let (stream, code, message) = (&self.stream, &*reason.text, &*reason.message);
+        let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
         error!(
-            %stream, code, message, bytes,
+            %stream, code, said, bytes,
             "record is set aside: the service refuses it alone while it takes others"
         );
     }

@@ -177,10 +177,10 @@ def test_a_name_that_no_stream_can_have_is_a_validation_error(shared_embedded, s
     assert (code_of(error), status_of(error)) == ("ValidationException", 400)
 
 
-def test_an_operation_that_standpipe_does_not_speak_is_an_unknown_operation(shared_embedded, sdk):
+def test_an_operation_that_manages_streams_is_denied(shared_embedded, sdk):
     with pytest.raises(ClientError) as error:
         sdk(shared_embedded).delete_delivery_stream(DeliveryStreamName="demo")
-    assert (code_of(error), status_of(error)) == ("UnknownOperationException", 400)
+    assert (code_of(error), status_of(error)) == ("AccessDeniedException", 400)
 
 
 @pytest.mark.parametrize(
