@@ -4,23 +4,19 @@
 ///
 /// Near enough is a third of the letters, and one letter at least; or a word that goes on behind what
 /// was found, as `linger_ms` does behind `linger`.
-pub(super) fn nearest<'a>(
-    found: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-) -> Option<&'a str> {
-    let bound = (found.chars().count() / 3).max(1);
-    let goes_on = |known: &&str| {
+pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = found.chars().count();
+    let bound = (letters / 3).max(1);
+    let goes_on = |known: &str| {
         found.len() >= PREFIX_BYTES_MIN
             && known.strip_prefix(found).is_some_and(|rest| rest.starts_with('_'))
     };
     known
-        .clone()
-        .filter(|known| known.chars().count().abs_diff(found.chars().count()) <= bound)
+        .filter(|known| goes_on(known) || known.chars().count().abs_diff(letters) <= bound)
         .map(|known| (strsim::osa_distance(found, known), known))
-        .filter(|(distance, _)| *distance <= bound)
+        .filter(|(distance, known)| *distance <= bound || goes_on(known))
         .min()
         .map(|(_, known)| known)
-        .or_else(|| known.clone().find(goes_on))
 }
 
 /// A beginning has to have as many bytes to say anything.

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Config;
 use super::firehose::Firehose;
-use super::status::{Leftover, StreamStatus};
+use super::status::StreamStatus;
 use super::thread::{Order, Thread};
 use crate::pipeline::{Intake, Post};
 
@@ -24,7 +24,7 @@ pub(super) type Statuses = Vec<watch::Receiver<StreamStatus>>;
 pub struct Forward {
     orders: watch::Sender<Order>,
     statuses: watch::Receiver<Statuses>,
-    over: Option<oneshot::Receiver<Vec<Leftover>>>,
+    over: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -106,9 +106,9 @@ impl Forward {
             .name("forward".to_owned())
             .spawn(move || {
                 let thread = Thread { config, firehose, intake, post, orders: order, statuses };
-                let left = thread.run(&runtime);
+                thread.run(&runtime);
                 // A handle that is gone wants no answer.
-                let _nobody_asks = done.send(left).is_err();
+                let _nobody_asks = done.send(()).is_err();
             })
             .map_err(StartError::Thread)?;
         Ok(Self { orders, statuses: status, over: Some(over), thread: Some(thread) })
@@ -132,11 +132,11 @@ impl Forward {
         Stopper { orders: self.orders.clone() }
     }
 
-    /// Delivers what was handed over until now, ends the thread, and says what is left of each stream.
+    /// Delivers what was handed over until now, and ends the thread.
     ///
     /// Ends when nothing is left to deliver, at `deadline`, or when a [`Stopper`] says so. What is left
-    /// is lost with the process and was counted as such. It needs no runtime of its own.
-    pub async fn stop(mut self, deadline: Instant) -> Vec<Leftover> {
+    /// is lost with the process; the lanes count it. It needs no runtime of its own.
+    pub async fn stop(mut self, deadline: Instant) {
         // An order to stop at once that came before stands.
         self.orders.send_if_modified(|order| {
             let is_first = *order == Order::Run;
@@ -145,17 +145,16 @@ impl Forward {
             }
             is_first
         });
-        let left = match self.over.take() {
-            Some(over) => over.await.unwrap_or_default(),
-            None => Vec::new(),
-        };
+        if let Some(over) = self.over.take() {
+            // A thread that is gone without a word has panicked, which the join says.
+            let _is_said = over.await.is_ok();
+        }
         if let Some(thread) = self.thread.take() {
             // It is at its end. A panic in it has ended the process already, or ends this thread now.
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
-        left
     }
 }
 
@@ -166,7 +165,7 @@ impl Drop for Forward {
 }
 
 impl Stopper {
-    /// Stops at once. What is not delivered is counted as lost and named by [`Forward::stop`].
+    /// Stops at once. What is not delivered is lost; the lanes count it.
     pub fn stop_now(&self) {
         self.orders.send_replace(Order::Now);
     }

@@ -108,6 +108,7 @@ impl Held {
     }
 
     /// All records that are not settled.
+    #[cfg(test)]
     pub(super) fn unsettled(&self) -> impl Iterator<Item = &[u8]> {
         let states = self.states.iter();
         self.batch

@@ -20,7 +20,6 @@ const REQUESTS: &str = "standpipe_forward_requests_total";
 const RECORDS_FAILED: &str = "standpipe_forward_records_failed_total";
 const RECORDS_RETRIED: &str = "standpipe_forward_records_retried_total";
 const RECORDS_AMBIGUOUS: &str = "standpipe_forward_records_ambiguous_total";
-const RECORDS_LOST: &str = "standpipe_forward_records_lost_total";
 const ANSWERS_UNFIT: &str = "standpipe_forward_answers_unfit_total";
 const RESPONSES: &str = "standpipe_forward_responses_total";
 pub(super) const WAKEUPS: &str = "standpipe_forward_wakeups_total";
@@ -69,12 +68,6 @@ pub const METRICS: &[MetricSpec] = &[
         &["stream"],
         "Records that are sent again although the service may have them: possible \
          duplicates.",
-    ),
-    MetricSpec::counter(
-        RECORDS_LOST,
-        &["stream"],
-        "Records in the forwarder that were not known to be delivered when the process \
-         stopped.",
     ),
     MetricSpec::counter(
         ANSWERS_UNFIT,
@@ -189,7 +182,6 @@ pub(super) struct StreamMetrics {
     pub(super) bytes_billed: Counter,
     pub(super) records_retried: Counter,
     pub(super) records_ambiguous: Counter,
-    pub(super) records_lost: Counter,
     pub(super) answers_unfit: Counter,
     pub(super) request_seconds: Histogram,
     pub(super) delivery_seconds: Histogram,
@@ -212,7 +204,6 @@ impl StreamMetrics {
             bytes_billed: count(BYTES_BILLED),
             records_retried: count(RECORDS_RETRIED),
             records_ambiguous: count(RECORDS_AMBIGUOUS),
-            records_lost: count(RECORDS_LOST),
             answers_unfit: count(ANSWERS_UNFIT),
             request_seconds: histogram!(REQUEST_SECONDS, "stream" => stream.clone()),
             delivery_seconds: histogram!(DELIVERY_SECONDS, "stream" => stream.clone()),

@@ -47,7 +47,7 @@ use std::time::Duration;
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
 pub use metrics::METRICS;
-pub use status::{Leftover, StreamReason, StreamState, StreamStatus};
+pub use status::{StreamReason, StreamState, StreamStatus};
 
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 

@@ -263,6 +263,7 @@ impl Backlog {
     }
 
     /// The records that are not settled, and their bytes.
+    #[cfg(test)]
     pub(super) fn unsettled(&self) -> (usize, usize) {
         self.batches
             .values()

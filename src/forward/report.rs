@@ -95,14 +95,6 @@ impl Report {
             "answer does not fit its request: all its records are sent again, some perhaps twice"
         );
     }
-
-    /// The process stops with records that are not delivered.
-    pub(super) fn lost(&self, records: usize, bytes: usize) {
-        error!(
-            stream = %self.stream, records, bytes,
-            "records in memory are lost: the process stops before they are known to be delivered"
-        );
-    }
 }
 
 #[cfg(test)]

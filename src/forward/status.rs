@@ -81,14 +81,3 @@ pub struct StreamReason {
     /// The service's or the transport's words.
     pub message: Arc<str>,
 }
-
-/// What a stop had to leave undelivered of one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
-    /// The delivery stream.
-    pub stream: StreamName,
-    /// How many records. Those in a request under way are among them: the service may have them.
-    pub records: usize,
-    /// Their raw bytes.
-    pub bytes: usize,
-}

@@ -19,7 +19,7 @@ use super::plan::Backlog;
 use super::report::Report;
 use super::request::Bounds;
 use super::room::Room;
-use super::status::{Leftover, StreamState, StreamStatus};
+use super::status::{StreamState, StreamStatus};
 use super::worker::{Shared, Worker};
 use super::{Config, Statuses};
 use crate::pipeline::{Batch, Intake, Lane, Post};
@@ -89,12 +89,12 @@ struct Entrance {
 }
 
 impl Thread {
-    /// Works until it is told to stop. Says what is left of each stream that has anything left.
-    pub(super) fn run(self, runtime: &tokio::runtime::Runtime) -> Vec<Leftover> {
+    /// Works until it is told to stop.
+    pub(super) fn run(self, runtime: &tokio::runtime::Runtime) {
         LocalSet::new().block_on(runtime, self.work())
     }
 
-    async fn work(mut self) -> Vec<Leftover> {
+    async fn work(mut self) {
         let (modes, mode) = watch::channel(Mode::Run);
         let shared = Shared {
             firehose: Rc::new(self.firehose),
@@ -138,7 +138,7 @@ impl Thread {
                 () = idle.none_busy.notified(), if deadline.is_some() => {}
                 () = at(deadline) => {}
                 Some(worker) = streams.workers.join_next() => {
-                    drop(worker.expect("a worker does not panic, nor is it cancelled"));
+                    worker.expect("a worker does not panic, nor is it cancelled");
                 }
             }
         }
@@ -152,7 +152,7 @@ struct Streams {
     shared: Shared,
     statuses: watch::Sender<Statuses>,
     entrances: HashMap<StreamName, Entrance>,
-    workers: JoinSet<Leftover>,
+    workers: JoinSet<()>,
 }
 
 impl Streams {
@@ -199,16 +199,10 @@ impl Streams {
         self.entrances.insert(stream, Entrance { batches: entrance, is_busy });
     }
 
-    async fn end(mut self) -> Vec<Leftover> {
-        let mut left = Vec::new();
+    async fn end(mut self) {
         while let Some(worker) = self.workers.join_next().await {
-            let leftover = worker.expect("a worker does not panic, nor is it cancelled");
-            if leftover.records > 0 {
-                left.push(leftover);
-            }
+            worker.expect("a worker does not panic, nor is it cancelled");
         }
-        left.sort_by(|a, b| a.stream.cmp(&b.stream));
-        left
     }
 }
 

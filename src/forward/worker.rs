@@ -20,7 +20,7 @@ use super::plan::Backlog;
 use super::report::Report;
 use super::request::{Bounds, Request};
 use super::room::{Place, Room};
-use super::status::{Leftover, StreamStatus};
+use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
 use crate::pipeline::{Batch, Lane, Post};
 use crate::record::StreamName;
@@ -71,12 +71,12 @@ enum Next {
 }
 
 impl Worker {
-    /// Works until the mode says that it is over. Says what is left.
-    pub(super) async fn run(mut self) -> Leftover {
+    /// Works until the mode says that it is over.
+    pub(super) async fn run(mut self) {
         loop {
             let mode = *self.shared.modes.borrow_and_update();
             match mode {
-                Mode::End => return self.end(),
+                Mode::End => return,
                 Mode::Drain => self.flow_hurries(),
                 Mode::Run => {}
             }
@@ -165,18 +165,6 @@ impl Worker {
         let now = Instant::now();
         self.flow.hurry(now);
         self.backlog.shorten(now + HURRIED_WAIT_MAX);
-    }
-
-    fn end(mut self) -> Leftover {
-        while let Ok(batch) = self.batches.try_recv() {
-            self.backlog.push(batch);
-        }
-        let (records, bytes) = self.backlog.unsettled();
-        if records > 0 {
-            self.metrics.records_lost.increment(records as u64);
-            self.report.lost(records, bytes);
-        }
-        Leftover { stream: self.stream.clone(), records, bytes }
     }
 }
 

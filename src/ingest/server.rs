@@ -21,6 +21,7 @@ use super::streams::Streams;
 use super::worker::Worker;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pipeline::{Bell, ChunkPool, Mailbox, Outlet};
+use crate::token::{Token, TokenError};
 
 /// How long accepting pauses after it failed, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +57,8 @@ pub struct Ingest {
 pub enum StartError {
     /// An address can not be listened on.
     Listen(ListenError),
+    /// The token is not fit.
+    Token(TokenError),
     /// A thread or its runtime can not be had.
     Thread(io::Error),
 }
@@ -64,6 +67,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::Token(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "an ingest thread can not be started: {error}"),
         }
     }
@@ -97,6 +101,8 @@ impl Ingest {
         ends: Vec<Ends>,
         lifecycle: &Lifecycle,
     ) -> Result<Self, StartError> {
+        let token = config.token_file.as_deref().map(Token::read).transpose();
+        let token = token.map_err(StartError::Token)?;
         let workers = u16::try_from(ends.len()).unwrap_or(u16::MAX);
         let listeners = tcp(config.listen, workers)?;
         let local_addr = match listeners.first().map(std::net::TcpListener::local_addr) {
@@ -104,7 +110,7 @@ impl Ingest {
             None => config.listen,
         };
         let unix = config.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
-        let shared = Shared::new(config, streams);
+        let shared = Shared::new(config, streams, token);
         let pool = ChunkPool::new();
         let unflushed = Arc::new(AtomicUsize::new(ends.len()));
         let mut ingest = Self {

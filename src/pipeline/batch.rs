@@ -1,7 +1,8 @@
 //! The closed batch: what crosses threads, and what the forwarder settles.
 //!
-//! It owns the records that are not settled yet, and the memory they take. A record leaves it only by
-//! [`Batch::retain`] or with the batch itself, and the lane's count follows. It sends nothing.
+//! It owns the records that are not settled yet, and the memory they take. A record leaves it settled,
+//! by [`Batch::retain`]; one that is still there when the batch is dropped is lost, and the lane counts
+//! it as that. It sends nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,13 +75,13 @@ impl Batch {
     pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
         let before = self.arena.len();
         self.arena.retain(keep);
-        self.lane.drop_records(before - self.arena.len());
+        self.lane.settle_records(before - self.arena.len());
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.lane.drop_records(self.arena.len());
+        self.lane.lose_records(self.arena.len(), self.arena.bytes());
         self.lane.drop_batch();
     }
 }

@@ -105,7 +105,7 @@ fn five_hundred_of_five_hundred_failed_with_a_200_is_no_success_and_no_hot_loop(
 fn throttled_requests_are_sent_again() {
     let (duplicates, pipe, _upstream) = survive(&json!({"throttle_rate": 0.7, "seed": 1}));
     assert_eq!(duplicates, 0);
-    assert!(pipe.metric("standpipe_forward_requests_total", "thrott") > 0.0);
+    assert!(pipe.metric("standpipe_forward_requests_total", "unavailable") > 0.0);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn answers_that_are_lost_after_the_write_give_duplicates_and_no_loss() {
 fn a_service_that_hangs_is_given_up_on_and_asked_again() {
     let (duplicates, pipe, _upstream) = survive(&json!({"outage": "hang"}));
     assert_eq!(duplicates, 0);
-    assert!(pipe.metric("standpipe_forward_requests_total", "time") > 0.0);
+    assert!(pipe.metric("standpipe_forward_requests_total", "ambiguous") > 0.0);
 }
 
 #[test]
@@ -300,5 +300,5 @@ fn all_faults_at_once_lose_nothing() {
         "latency_jitter_ms": 20, "reset_before_rate": 0.05, "reset_after_rate": 0.05,
         "lost_answer_rate": 0.05, "error_code": "InternalFailure", "error_rate": 0.1,
     }));
-    assert_eq!(pipe.metric("standpipe_forward_records_lost_total", ""), 0.0);
+    assert_eq!(pipe.metric("standpipe_pipeline_records_lost_total", ""), 0.0);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::ledger::Ledger;
-use crate::pipe::{Pipe, Setup, is_true_within, wait_until};
+use crate::pipe::{Pipe, Setup, TokenFile, is_true_within, wait_until};
 use crate::upstream::Upstream;
 
 /// Runs it to its end, which is to come soon.
@@ -165,17 +165,9 @@ fn a_second_signal_ends_it_at_once_and_says_what_was_lost() {
 #[test]
 fn quitquitquit_stops_like_a_signal_for_who_has_the_token() {
     let upstream = Upstream::start();
-    let directory = tempfile::tempdir().unwrap();
-    let token = directory.path().join("token");
-    std::fs::write(&token, "a-token-of-the-test\n").unwrap();
-    std::os::unix::fs::PermissionsExt::set_mode(
-        &mut std::fs::metadata(&token).unwrap().permissions(),
-        0o600,
-    );
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
-    std::fs::set_permissions(&token, mode).unwrap();
+    let token = TokenFile::new("a-token-of-the-test");
     let pipe = Setup::new(&upstream.endpoint())
-        .set("STANDPIPE_ADMIN_TOKEN_FILE", token.to_str().unwrap())
+        .set("STANDPIPE_ADMIN_TOKEN_FILE", token.path())
         .set("STANDPIPE_DEFAULTS_LINGER_MS", "60000")
         .start();
     let mut ledger = Ledger::default();
