@@ -262,13 +262,9 @@ impl Backlog {
         }
     }
 
-    /// The records that are not settled, and their bytes.
-    #[cfg(test)]
-    pub(super) fn unsettled(&self) -> (usize, usize) {
-        self.batches
-            .values()
-            .flat_map(Held::unsettled)
-            .fold((0, 0), |(records, bytes), record| (records + 1, bytes + record.len()))
+    /// Lets everything go at the end: what is settled as such, so that only the rest counts as lost.
+    pub(super) fn close(self) {
+        self.batches.into_values().for_each(Held::close);
     }
 
     fn begin(&mut self, picks: Vec<Pick>, is_inquest: bool) -> Request {
@@ -310,8 +306,10 @@ impl Backlog {
         if held.counts.undelivered() + held.counts.aside > 0 {
             return None;
         }
-        let held = self.batches.remove(&id)?;
+        let mut held = self.batches.remove(&id)?;
         self.totals.settled -= held.counts.settled;
+        // What a batch still has when it is dropped counts as lost.
+        held.batch.retain(|_| false);
         Some(*held.batch)
     }
 
