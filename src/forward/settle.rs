@@ -168,12 +168,12 @@ impl Worker {
         self.metrics.bytes_billed.increment(billed);
     }
 
-    /// Drops batches of which everything is settled, and wakes who waits for that.
+    /// Lets batches go of which everything is settled, and wakes who waits for that.
     fn let_go(&self, done: Vec<Batch>) {
         if done.is_empty() {
             return;
         }
-        drop(done);
+        done.into_iter().for_each(Batch::settle);
         if self.lane.take_awaited() {
             self.shared.post.ring_all();
         }

@@ -264,6 +264,7 @@ fn one_bad_record_is_found_and_set_aside_and_its_siblings_are_delivered() {
     wait_until("it is set aside", || pipe.metric("standpipe_forward_records_set_aside", "") == 1.0);
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
     assert_eq!(pipe.metric("standpipe_pipeline_records_in_memory", ""), 1.0, "it is not dropped");
+    wait_until("it is logged", || !pipe.log_lines("set aside").is_empty());
     let log = pipe.log_lines("set aside");
     assert_eq!(log.len(), 1);
     assert!(!log[0].to_string().contains("poisoned"), "payload is never logged: {}", log[0]);
