@@ -306,10 +306,8 @@ impl Backlog {
         if held.counts.undelivered() + held.counts.aside > 0 {
             return None;
         }
-        let mut held = self.batches.remove(&id)?;
+        let held = self.batches.remove(&id)?;
         self.totals.settled -= held.counts.settled;
-        // What a batch still has when it is dropped counts as lost.
-        held.batch.retain(|_| false);
         Some(*held.batch)
     }
 

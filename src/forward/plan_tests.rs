@@ -201,10 +201,14 @@ impl Model {
                     *self.delivered.entry(record.clone()).or_default() += 1;
                 }
                 let fate = |place| if is_put(place) { Fate::Put } else { Fate::Again };
-                let _settlement = self.backlog.settle(request, now, began_at, fate, again_at);
+                let settlement = self.backlog.settle(request, now, began_at, fate, again_at);
+                settlement.done.into_iter().for_each(Batch::settle);
             }
             End::Failed => self.backlog.failed(request, again_at),
-            End::Refused => drop(self.backlog.refused(request, now, began_at)),
+            End::Refused => {
+                let (_, done) = self.backlog.refused(request, now, began_at);
+                done.into_iter().for_each(Batch::settle);
+            }
             End::PutBack => self.backlog.put_back(request),
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Part {
 pub(super) struct Settlement {
     /// The parts of batches that were delivered.
     pub(super) parts: Vec<Part>,
-    /// Batches of which everything is settled, to be dropped.
+    /// Batches of which everything is settled, to be told so: dropped, they would count as lost.
     pub(super) done: Vec<Batch>,
     /// How many records wait to be sent again.
     pub(super) again: usize,
