@@ -107,17 +107,6 @@ impl Held {
         )
     }
 
-    /// All records that are not settled.
-    #[cfg(test)]
-    pub(super) fn unsettled(&self) -> impl Iterator<Item = &[u8]> {
-        let states = self.states.iter();
-        self.batch
-            .records()
-            .zip(states)
-            .filter(|(_, state)| **state != State::Settled)
-            .map(|(record, _)| record)
-    }
-
     /// Moves the record at `index` to another state. Gives back the one that it was in.
     pub(super) fn shift(&mut self, index: usize, to: State) -> State {
         let state = self.states.get_mut(index).expect(
@@ -143,5 +132,10 @@ impl Held {
         self.states.retain(|state| *state != State::Settled);
         self.counts.settled = 0;
         settled
+    }
+    /// Lets the batch go: what is settled as such, and the rest as lost.
+    pub(super) fn close(mut self) {
+        let states = &self.states;
+        self.batch.retain(|index| states.get(index).is_some_and(|state| *state != State::Settled));
     }
 }

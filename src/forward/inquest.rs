@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::plan::Pick;
+use super::request::Pick;
 
 /// So many records that were refused alone, while none went through, are the stream's fault.
 pub(super) const ACCUSED_MAX: usize = 3;

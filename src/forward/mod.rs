@@ -29,6 +29,7 @@ pub mod metrics;
 mod outcome;
 mod plan;
 mod report;
+mod request;
 mod room;
 mod settle;
 mod status;

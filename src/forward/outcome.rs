@@ -82,6 +82,11 @@ pub(super) fn classify(error: &PutError) -> (Class, Reason) {
     }
 }
 
+/// Whether an entry of an answer with this code is its own record's fault, if another record went through.
+pub(super) fn is_of_record(code: Code) -> bool {
+    of_code(code, 200, "") == Class::Refused
+}
+
 fn of_unready(unready: &Unready) -> Reason {
     match unready {
         Unready::NoRegion => Reason::ours(

@@ -9,66 +9,8 @@ use std::time::Instant;
 
 use super::held::{Counts, Held, State};
 use super::inquest::{Finding, Inquest};
+use super::request::{Bounds, Fate, Part, Pick, Request, Settlement, Verdict, runs};
 use crate::pipeline::{Batch, Ticket};
-
-/// The most that one request takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// Records: 1 to 500.
-    pub(super) records_max: usize,
-    /// Raw bytes. A single larger record goes alone.
-    pub(super) bytes_max: usize,
-}
-
-/// Names one record of the backlog while it is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pick {
-    pub(super) batch: u64,
-    pub(super) index: u32,
-    pub(super) bytes: u32,
-}
-
-/// The records of one request, of each batch in a run, in the order in which they are sent.
-#[derive(Debug)]
-#[must_use = "its records are marked as under way until they are settled or put back"]
-pub(super) struct Request {
-    pub(super) picks: Vec<Pick>,
-    pub(super) bytes: usize,
-    /// Whether it is part of finding out who is at fault.
-    is_inquest: bool,
-}
-
-/// The part of a batch that one request delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
-    /// When the oldest record of its batch was accepted.
-    pub(super) opened_at: Instant,
-}
-
-/// What settling has brought.
-#[derive(Debug, Default)]
-pub(super) struct Settlement {
-    /// The parts of batches that were delivered.
-    pub(super) parts: Vec<Part>,
-    /// Batches of which everything is settled, to be dropped.
-    pub(super) done: Vec<Batch>,
-    /// How many records wait to be sent again.
-    pub(super) again: usize,
-}
-
-/// What a refusal has brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The refused records are looked into.
-    Open,
-    /// One record was set aside.
-    SetAside {
-        /// How large it is.
-        bytes: usize,
-    },
-    /// The stream is at fault and is to be held.
-    Hold,
-}
 
 /// All records of one stream that are not settled. See the module.
 #[derive(Debug, Default)]
@@ -188,7 +130,7 @@ impl Backlog {
         tickets
     }
 
-    /// The service answered for each record: `is_put` says what, by the record's place in the request.
+    /// The service answered for each record: `fate` says what, by the record's place in the request.
     ///
     /// `again_at` says when what failed for the nth time may be sent again.
     pub(super) fn settle(
@@ -196,35 +138,41 @@ impl Backlog {
         request: Request,
         now: Instant,
         began_at: Instant,
-        is_put: impl Fn(usize) -> bool,
+        fate: impl Fn(usize) -> Fate,
         mut again_at: impl FnMut(u32) -> Instant,
     ) -> Settlement {
         let Request { picks, is_inquest, .. } = request;
         self.inquest_in_flight -= usize::from(is_inquest);
         let mut settlement = Settlement::default();
-        let mut place = 0;
+        let (mut place, mut all_put) = (0, 0);
         for (id, run) in runs(&picks) {
-            let again_before = settlement.again;
+            let (mut put, mut again) = (0, 0);
             for pick in run {
-                let is_put = is_put(place);
-                settlement.again += usize::from(!is_put);
-                self.shift(*pick, if is_put { State::Settled } else { State::Failed });
+                let to = match fate(place) {
+                    Fate::Put => State::Settled,
+                    Fate::Again => State::Failed,
+                    Fate::Aside => State::Aside,
+                };
+                put += usize::from(to == State::Settled);
+                again += usize::from(to == State::Failed);
+                self.shift(*pick, to);
                 place += 1;
             }
-            let failed = settlement.again - again_before;
+            settlement.again += again;
+            all_put += put;
             if let Some(held) = self.batches.get_mut(&id) {
-                if failed > 0 {
+                if again > 0 {
                     held.attempts = held.attempts.saturating_add(1);
                     held.again_at = again_at(held.attempts);
                 }
-                if failed < run.len() {
+                if put > 0 {
                     settlement.parts.push(Part { opened_at: held.batch.opened_at() });
                 }
             }
             settlement.done.extend(self.tidy(id));
         }
         if let Some(inquest) = &mut self.inquest {
-            if settlement.again < place {
+            if all_put > 0 {
                 inquest.witnessed(now, began_at);
             }
             self.end_inquest();
@@ -314,13 +262,9 @@ impl Backlog {
         }
     }
 
-    /// The records that are not settled, and their bytes.
-    #[cfg(test)]
-    pub(super) fn unsettled(&self) -> (usize, usize) {
-        self.batches
-            .values()
-            .flat_map(Held::unsettled)
-            .fold((0, 0), |(records, bytes), record| (records + 1, bytes + record.len()))
+    /// Lets everything go at the end: what is settled as such, so that only the rest counts as lost.
+    pub(super) fn close(self) {
+        self.batches.into_values().for_each(Held::close);
     }
 
     fn begin(&mut self, picks: Vec<Pick>, is_inquest: bool) -> Request {
@@ -378,13 +322,6 @@ impl Backlog {
 fn pick(batch: u64, index: usize, bytes: usize) -> Pick {
     let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
     Pick { batch, index: narrow(index), bytes: narrow(bytes) }
-}
-
-/// The picks of each batch, which stand together.
-fn runs(picks: &[Pick]) -> impl Iterator<Item = (u64, &[Pick])> {
-    picks
-        .chunk_by(|a, b| a.batch == b.batch)
-        .filter_map(|run| run.first().map(|first| (first.batch, run)))
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ fn small_batches_go_together_and_a_large_one_goes_in_parts() {
     assert_eq!(texts(&backlog, &first), ["a", "b", "c", "d"]);
     assert_eq!(texts(&backlog, &second), ["e"]);
     assert!(backlog.next(now, bounds).is_none());
-    assert_eq!(backlog.settle(second, now, now, |_| true, |_| now).done.len(), 0);
-    assert_eq!(backlog.settle(first, now, now, |_| true, |_| now).done.len(), 2);
+    assert_eq!(backlog.settle(second, now, now, |_| Fate::Put, |_| now).done.len(), 0);
+    assert_eq!(backlog.settle(first, now, now, |_| Fate::Put, |_| now).done.len(), 2);
     assert_eq!((backlog.batches(), backlog.counts()), (0, Counts::default()));
 }
 
@@ -57,14 +57,20 @@ fn only_what_failed_is_sent_again_after_its_wait_and_together_with_fresh_records
     let later = now + Duration::from_secs(1);
     let mut backlog = backlog_of(&[&["a", "b", "c"]]);
     let request = backlog.next(now, BOUNDS).unwrap();
-    let settlement = backlog.settle(request, now, now, |place| place != 1, |_| later);
+    let settlement = backlog.settle(
+        request,
+        now,
+        now,
+        |place| if place == 1 { Fate::Again } else { Fate::Put },
+        |_| later,
+    );
     assert_eq!((settlement.again, settlement.parts.len(), settlement.done.len()), (1, 1, 0));
     assert!(backlog.next(now, BOUNDS).is_none());
     assert_eq!(backlog.next_at(now), Some(later));
     backlog.push(Box::new(batch_of(&lane("demo", 1 << 20), &["fresh"])));
     let merged = backlog.next(later, BOUNDS).unwrap();
     assert_eq!(texts(&backlog, &merged), ["b", "fresh"]);
-    assert_eq!(backlog.settle(merged, later, later, |_| true, |_| later).done.len(), 2);
+    assert_eq!(backlog.settle(merged, later, later, |_| Fate::Put, |_| later).done.len(), 2);
 }
 
 #[test]
@@ -73,7 +79,7 @@ fn a_record_that_waits_for_another_try_does_not_keep_the_rest_of_its_batch_waiti
     let mut backlog = backlog_of(&[&["a", "b"]]);
     let first = backlog.next(now, Bounds { records_max: 1, ..BOUNDS }).unwrap();
     let later = now + Duration::from_secs(9);
-    let _settlement = backlog.settle(first, now, now, |_| false, |_| later);
+    let _settlement = backlog.settle(first, now, now, |_| Fate::Again, |_| later);
     let second = backlog.next(now, BOUNDS).unwrap();
     assert_eq!(texts(&backlog, &second), ["b"]);
 }
@@ -93,7 +99,7 @@ fn drive(backlog: &mut Backlog, bad: impl Fn(&str) -> bool, requests_max: usize)
                 break;
             }
         } else {
-            let _settlement = backlog.settle(request, now, began_at, |_| true, |_| now);
+            let _settlement = backlog.settle(request, now, began_at, |_| Fate::Put, |_| now);
         }
     }
     verdicts
@@ -105,7 +111,7 @@ fn a_record_that_is_refused_alone_is_set_aside_and_stays() {
     let verdicts = drive(&mut backlog, |record| record == "bad", 50);
     assert_eq!(verdicts.last(), Some(&Verdict::SetAside { bytes: 3 }));
     assert_eq!(backlog.counts(), Counts { aside: 1, ..Counts::default() });
-    assert_eq!((backlog.unsettled(), backlog.oldest()), ((1, 3), None));
+    assert_eq!(backlog.oldest(), None);
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn a_single_bad_record_waits_for_another_one_to_go_through_before_it_is_set_asid
     let now = Instant::now() + Duration::from_secs(1);
     let probe = backlog.next_probe(&mut fastrand::Rng::with_seed(1)).unwrap();
     assert_eq!(texts(&backlog, &probe), ["good"]);
-    let _settlement = backlog.settle(probe, now, now, |_| true, |_| now);
+    let _settlement = backlog.settle(probe, now, now, |_| Fate::Put, |_| now);
     let again = backlog.next(now, BOUNDS).unwrap();
     let (verdict, _) = backlog.refused(again, now, now);
     assert_eq!(verdict, Verdict::SetAside { bytes: 3 });
@@ -158,19 +164,19 @@ fn a_request_that_finds_no_room_leaves_everything_as_it_was() {
 
 /// What may happen to a request.
 #[derive(Debug, Clone)]
-enum Fate {
+enum End {
     Entries(u64),
     Failed,
     Refused,
     PutBack,
 }
 
-fn fates() -> impl Strategy<Value = Fate> {
+fn fates() -> impl Strategy<Value = End> {
     prop_oneof![
-        4 => any::<u64>().prop_map(Fate::Entries),
-        1 => Just(Fate::Failed),
-        2 => Just(Fate::Refused),
-        1 => Just(Fate::PutBack),
+        4 => any::<u64>().prop_map(End::Entries),
+        1 => Just(End::Failed),
+        2 => Just(End::Refused),
+        1 => Just(End::PutBack),
     ]
 }
 
@@ -183,22 +189,27 @@ struct Model {
 }
 
 impl Model {
-    fn land(&mut self, at: usize, fate: &Fate) {
+    fn land(&mut self, at: usize, fate: &End) {
         let (request, began_at, records) = self.under_way.swap_remove(at);
         self.now += Duration::from_millis(1);
         let now = self.now;
         let again_at = |attempt: u32| now + Duration::from_millis(u64::from(attempt % 5));
         match fate {
-            Fate::Entries(bits) => {
+            End::Entries(bits) => {
                 let is_put = |place: usize| bits >> (place % 64) & 1 == 0;
                 for (_, record) in records.iter().enumerate().filter(|(place, _)| is_put(*place)) {
                     *self.delivered.entry(record.clone()).or_default() += 1;
                 }
-                let _settlement = self.backlog.settle(request, now, began_at, is_put, again_at);
+                let fate = |place| if is_put(place) { Fate::Put } else { Fate::Again };
+                let settlement = self.backlog.settle(request, now, began_at, fate, again_at);
+                settlement.done.into_iter().for_each(Batch::settle);
             }
-            Fate::Failed => self.backlog.failed(request, again_at),
-            Fate::Refused => drop(self.backlog.refused(request, now, began_at)),
-            Fate::PutBack => self.backlog.put_back(request),
+            End::Failed => self.backlog.failed(request, again_at),
+            End::Refused => {
+                let (_, done) = self.backlog.refused(request, now, began_at);
+                done.into_iter().for_each(Batch::settle);
+            }
+            End::PutBack => self.backlog.put_back(request),
         }
     }
 }
@@ -229,7 +240,7 @@ proptest! {
         let mut random = fastrand::Rng::with_seed(9);
         let mut pushed = 0;
         // After the steps everything goes well, until nothing is left to do.
-        let well = std::iter::repeat_n((None, Fate::Entries(0), 1), 20 * all + 100);
+        let well = std::iter::repeat_n((None, End::Entries(0), 1), 20 * all + 100);
         let steps = steps.into_iter().map(|(index, fate, action)| (Some(index), fate, action));
         for (index, fate, action) in steps.chain(well) {
             if action != 0 && let Some(batch) = fresh.next() {
@@ -261,14 +272,30 @@ proptest! {
             let in_flight: usize = model.under_way.iter().map(|(request, ..)| request.picks.len()).sum();
             prop_assert_eq!(counts.in_flight, in_flight);
             prop_assert_eq!(model.delivered.len() + counts.undelivered() + counts.aside, pushed);
-            prop_assert_eq!(model.backlog.unsettled().0, counts.undelivered() + counts.aside);
+            prop_assert_eq!(lane.lost(), (0, 0));
         }
         prop_assert_eq!(model.backlog.counts().undelivered(), 0);
         prop_assert_eq!(model.delivered.len() + model.backlog.counts().aside, all);
         prop_assert!(model.delivered.values().all(|times| *times == 1));
-        if model.backlog.counts().aside == 0 {
-            prop_assert_eq!(model.backlog.batches(), 0);
-            prop_assert_eq!(lane.share().used_bytes(), 0);
-        }
+        let aside = model.backlog.counts().aside;
+        prop_assert_eq!(model.backlog.batches() == 0, aside == 0);
+        drop(fresh);
+        model.backlog.close();
+        prop_assert_eq!(lane.lost().0, aside as u64);
+        prop_assert_eq!((lane.share().used_bytes(), lane.batches_outstanding()), (0, 0));
     }
+}
+
+#[test]
+fn what_is_settled_is_not_lost_at_the_end_although_its_batch_is_still_under_way() {
+    let now = Instant::now();
+    let lane = lane("demo", 1 << 20);
+    let mut backlog = Backlog::default();
+    backlog.push(Box::new(batch_of(&lane, &["a", "b", "c"])));
+    let first = backlog.next(now, Bounds { records_max: 2, ..BOUNDS }).unwrap();
+    let second = backlog.next(now, BOUNDS).unwrap();
+    let _settlement = backlog.settle(first, now, now, |_| Fate::Put, |_| now);
+    assert_eq!(texts(&backlog, &second), ["c"]);
+    backlog.close();
+    assert_eq!((lane.lost(), lane.records_in_memory()), ((1, 1), 0));
 }

@@ -1,6 +1,7 @@
 //! One stream's log lines: each change of state, and repeated failures now and then with their number.
 //!
-//! No line has anything of a record in it but its size. It decides nothing.
+//! No line has anything of a record in it but its size. The service's words are the field `error`, since
+//! `message` is the line's own. It decides nothing.
 
 use std::time::{Duration, Instant};
 
@@ -55,10 +56,12 @@ impl Report {
         let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
         match self.failures.let_through(now) {
             Some(earlier) => warn!(
-                %stream, code, said, records, of, earlier_failures_not_logged = earlier,
+                %stream, code, error = message, records, of, earlier_failures_not_logged = earlier,
                 "records were not delivered and will be sent again"
             ),
-            None => debug!(%stream, code, said, records, of, "records were not delivered"),
+            None => {
+                debug!(%stream, code, error = message, records, of, "records were not delivered")
+            }
         }
     }
 
@@ -68,11 +71,11 @@ impl Report {
         let (code, message) = reason.map_or(("", ""), |reason| (&*reason.text, &*reason.message));
         match change {
             Change::Opened => warn!(
-                %stream, code, said, "circuit opened: the service is away, records wait"
+                %stream, code, error = message, "circuit opened: the service is away, records wait"
             ),
             Change::Closed => info!(%stream, "circuit closed: the service answers"),
             Change::Held => error!(
-                %stream, code, said,
+                %stream, code, error = message,
                 "stream is held: an operator has to put this right, records wait"
             ),
             Change::Released => info!(%stream, "stream is released: the service takes its records"),
@@ -83,7 +86,7 @@ impl Report {
     pub(super) fn set_aside(&self, bytes: usize, reason: &Reason) {
         let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
         error!(
-            %stream, code, said, bytes,
+            %stream, code, error = message, bytes,
             "record is set aside: the service refuses it alone while it takes others"
         );
     }

@@ -5,12 +5,12 @@
 
 use std::time::Instant;
 
-use super::answer::{Entry, PutAnswer, PutError};
+use super::answer::{Entry, PutAnswer};
 use super::code::Code;
 use super::flow::{Begin, Change, Fate, Standing};
 use super::metrics::RequestResult;
 use super::outcome::{self, Class, Reason};
-use super::plan::{Request, Verdict};
+use super::request::{self, Request, Verdict};
 use super::status::{StreamReason, StreamState, StreamStatus};
 use super::worker::{Flight, Worker};
 use crate::pipeline::{Batch, Delivered};
@@ -24,7 +24,10 @@ impl Worker {
         self.metrics.request_seconds.record(now.saturating_duration_since(begin.at).as_secs_f64());
         match result {
             Ok(answer) if answer.entries.len() == request.picks.len() => {
-                self.answered(now, begin, request, answer);
+                match refusal(&answer.entries) {
+                    Some(reason) => self.refused(now, begin, request, &reason),
+                    None => self.answered(now, begin, request, answer),
+                }
             }
             Ok(answer) => {
                 self.metrics.answers_unfit.increment(1);
@@ -32,7 +35,10 @@ impl Worker {
                 let reason = Reason::ours(Code::WrongLength, "answer does not fit its request");
                 self.failed(now, begin, request, Class::Ambiguous, reason);
             }
-            Err(error) => self.refused_or_failed(now, begin, request, &error),
+            Err(error) => match outcome::classify(&error) {
+                (Class::Refused, reason) => self.refused(now, begin, request, &reason),
+                (class, reason) => self.failed(now, begin, request, class, reason),
+            },
         }
     }
 
@@ -54,16 +60,20 @@ impl Worker {
         let changes = self.flow.ended(now, begin, Fate::Answered { put, failed });
         self.note(&changes);
         let tickets = self.backlog.tickets(&request);
+        let aside = asides(&request, &entries, put > 0);
         let flow = &mut self.flow;
         let settlement = self.backlog.settle(
             request,
             now,
             begin.at,
-            |place| matches!(entries.get(place), Some(Entry::Put(_))),
+            |place| fate(entries.get(place), put > 0),
             |attempt| now + flow.record_wait(attempt),
         );
         if put > 0 {
             self.last_success_at = Some(now);
+        }
+        for (bytes, reason) in aside {
+            self.report.set_aside(bytes, &reason);
         }
         self.metrics.records_retried.increment(settlement.again as u64);
         for part in settlement.parts {
@@ -79,28 +89,18 @@ impl Worker {
         self.let_go(settlement.done);
     }
 
-    fn refused_or_failed(
-        &mut self,
-        now: Instant,
-        begin: Begin,
-        request: Request,
-        error: &PutError,
-    ) {
-        let (class, reason) = outcome::classify(error);
-        if class != Class::Refused {
-            self.failed(now, begin, request, class, reason);
-            return;
-        }
+    /// One record of the request is at fault, or the stream.
+    fn refused(&mut self, now: Instant, begin: Begin, request: Request, reason: &Reason) {
         self.metrics.count_request(RequestResult::Refused);
         self.metrics.count_failed(reason.code, request.picks.len());
-        self.report.failed(now, request.picks.len(), request.picks.len(), &reason);
+        self.report.failed(now, request.picks.len(), request.picks.len(), reason);
+        let changes = self.flow.ended(now, begin, Fate::Failed(Class::Refused));
         self.reason = Some(reason.clone());
-        let changes = self.flow.ended(now, begin, Fate::Failed(class));
         self.note(&changes);
         let (verdict, done) = self.backlog.refused(request, now, begin.at);
         match verdict {
             Verdict::Open => {}
-            Verdict::SetAside { bytes } => self.report.set_aside(bytes, &reason),
+            Verdict::SetAside { bytes } => self.report.set_aside(bytes, reason),
             Verdict::Hold => self.hold(now),
         }
         self.let_go(done);
@@ -226,8 +226,40 @@ impl Worker {
     }
 }
 
+/// What becomes of a record, by its entry. `has_put`: another record of its request went through.
+fn fate(entry: Option<&Entry>, has_put: bool) -> request::Fate {
+    match entry {
+        Some(Entry::Put(_)) => request::Fate::Put,
+        Some(Entry::Failed { code: Some(code), .. })
+            if has_put && outcome::is_of_record(Code::of(code)) =>
+        {
+            request::Fate::Aside
+        }
+        Some(Entry::Failed { .. }) | None => request::Fate::Again,
+    }
+}
+
+/// Why an answer is as good as a refusal: each of its records has an error that is a record's own.
+fn refusal(entries: &[Entry]) -> Option<Reason> {
+    let is_refused = |entry: &Entry| fate(Some(entry), true) == request::Fate::Aside;
+    entries.iter().all(is_refused).then(|| entries.first().and_then(reason_of)).flatten()
+}
+
+/// The records that are set aside: how large each is, and why.
+fn asides(request: &Request, entries: &[Entry], has_put: bool) -> Vec<(usize, Reason)> {
+    let with_bytes = request.picks.iter().map(|pick| pick.bytes as usize).zip(entries);
+    with_bytes
+        .filter(|(_, entry)| fate(Some(entry), has_put) == request::Fate::Aside)
+        .filter_map(|(bytes, entry)| Some((bytes, reason_of(entry)?)))
+        .collect()
+}
+
 fn first_failure(entries: &[Entry]) -> Option<Reason> {
-    entries.iter().find_map(|entry| match entry {
+    entries.iter().find_map(reason_of)
+}
+
+fn reason_of(entry: &Entry) -> Option<Reason> {
+    match entry {
         Entry::Put(_) => None,
         Entry::Failed { code: Some(code), message } => {
             Some(Reason::service(code, message.as_deref().unwrap_or_default()))
@@ -235,7 +267,7 @@ fn first_failure(entries: &[Entry]) -> Option<Reason> {
         Entry::Failed { code: None, .. } => {
             Some(Reason::ours(Code::Missing, "an entry of the answer has neither an id nor a code"))
         }
-    })
+    }
 }
 
 const fn result_of(class: Class) -> RequestResult {

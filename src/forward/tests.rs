@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::stub::{Put, Reply, Stub};
 use super::*;
+use crate::embedded::{self, Emulator, Faults};
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outlet, Piece, handoff, post};
 
@@ -357,4 +358,69 @@ fn all_streams_go_on_while_one_is_held_and_bytes_under_way_are_bounded() {
     assert_eq!(held.batches_outstanding(), 20);
     let states: Vec<StreamState> = rig.forward.status().iter().map(|status| status.state).collect();
     assert_eq!(states, [StreamState::Flowing, StreamState::Held]);
+}
+
+#[test]
+fn a_record_with_an_error_of_its_own_is_set_aside_when_its_siblings_went_through() {
+    let stub = Stub::start(|put| {
+        let entry = |record: &Vec<u8>| match record.as_slice() {
+            b"bad" => serde_json::json!({"ErrorCode": "ValidationException", "ErrorMessage": "no"}),
+            _ => serde_json::json!({"RecordId": "id"}),
+        };
+        let entries: Vec<_> = put.records.iter().map(entry).collect();
+        Reply::json(200, &serde_json::json!({"FailedPutCount": 1, "RequestResponses": entries}))
+    });
+    let mut rig = Rig::new(config(&stub.url()));
+    rig.send(&["bad"]);
+    // Alone it proves nothing: it looks like the stream's fault until another record goes through.
+    rig.wait_until("a hold", |status| status.state == StreamState::Held);
+    rig.send(&["good"]);
+    rig.wait_until("a record set aside", |status| status.records_set_aside == 1);
+    rig.send(&["good", "bad", "better"]);
+    rig.wait_until("another one", |status| status.records_set_aside == 2 && status.batches == 2);
+    assert_eq!((rig.status().state, rig.lane.batches_outstanding()), (StreamState::Flowing, 2));
+}
+
+/// Everything that can go wrong on the way, at once, with the emulated service over its own protocol.
+#[test]
+fn under_all_faults_at_once_every_record_arrives_and_none_is_left() {
+    const BATCHES: usize = 120;
+    const RECORDS: usize = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults {
+        seed: 7,
+        throttle_rate: 0.1,
+        error_code: Some("InternalFailure".to_owned()),
+        error_rate: 0.1,
+        record_failure_rate: 0.1,
+        latency_jitter_ms: 5,
+        reset_before_rate: 0.03,
+        reset_after_rate: 0.03,
+        lost_answer_rate: 0.05,
+        ..Faults::default()
+    };
+    let emulator = Emulator::start(embedded::Config {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        data_dir: dir.path().to_owned(),
+        streams: vec!["demo".parse().unwrap()],
+        quota: None,
+        faults,
+        ..embedded::Config::default()
+    })
+    .unwrap();
+    let rig_config = Config { request_records_max: 120, ..config(&emulator.endpoint_url()) };
+    let mut rig = Rig::new(rig_config);
+    for batch in 0..BATCHES {
+        let records: Vec<String> =
+            (0..RECORDS).map(|record| format!("{}\n", batch * RECORDS + record)).collect();
+        rig.send(&records);
+    }
+    rig.drain();
+    emulator.stop().unwrap();
+    let delivered = embedded::read_delivered(dir.path(), "demo").unwrap();
+    let mut numbers: Vec<usize> =
+        String::from_utf8(delivered).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, (0..BATCHES * RECORDS).collect::<Vec<_>>());
 }

@@ -16,8 +16,9 @@ use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
-use super::plan::{Backlog, Bounds, Request};
+use super::plan::Backlog;
 use super::report::Report;
+use super::request::{Bounds, Request};
 use super::room::{Place, Room};
 use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
@@ -74,10 +75,8 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             let mode = *self.shared.modes.borrow_and_update();
-            match mode {
-                Mode::End => return,
-                Mode::Drain => self.flow_hurries(),
-                Mode::Run => {}
+            if mode == Mode::Drain {
+                self.flow_hurries();
             }
             while let Ok(batch) = self.batches.try_recv() {
                 self.backlog.push(batch);
@@ -85,19 +84,26 @@ impl Worker {
             while let Some(flight) = self.flights.try_join_next() {
                 self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
             }
+            if mode == Mode::End {
+                return self.backlog.close();
+            }
             let next = self.send_all(None);
             self.publish();
             self.wait(next).await;
         }
     }
 
-    /// Sends what may be sent now, the first request into `place` if there is one.
-    fn send_all(&mut self, mut place: Option<Place>) -> Next {
+    /// Sends what may be sent now, the first request into a place of so many bytes if there is one.
+    fn send_all(&mut self, mut found: Option<(Place, usize)>) -> Next {
         loop {
             let now = Instant::now();
+            let mut bounds = self.bounds;
+            if let Some((_, bytes)) = found {
+                bounds.bytes_max = bounds.bytes_max.min(bytes);
+            }
             let permit = self.flow.permit(now, self.flights.len());
             let request = match permit {
-                Permit::Full => self.backlog.next(now, self.bounds),
+                Permit::Full => self.backlog.next(now, bounds),
                 Permit::Probe => self.backlog.next_probe(&mut self.random),
                 Permit::Nothing { until } => return Next::Change(until),
             };
@@ -109,7 +115,8 @@ impl Worker {
                 return Next::Change(self.backlog.next_at(now));
             };
             let bytes = request.bytes;
-            let Some(place) = place.take().or_else(|| self.shared.room.try_take(bytes)) else {
+            let found = found.take().map(|(place, _)| place);
+            let Some(place) = found.or_else(|| self.shared.room.try_take(bytes)) else {
                 self.backlog.put_back(request);
                 return Next::Room { bytes };
             };
@@ -136,7 +143,7 @@ impl Worker {
             Next::Room { bytes } => (None, Some(bytes)),
         };
         let room = self.shared.room.clone();
-        let place = tokio::select! {
+        let found = tokio::select! {
             batch = self.batches.recv() => {
                 if let Some(batch) = batch {
                     self.backlog.push(batch);
@@ -152,11 +159,11 @@ impl Worker {
             }
             Ok(()) = self.shared.modes.changed() => None,
             () = sleep_until(until) => None,
-            place = take(&room, bytes) => Some(place),
+            found = take(&room, bytes) => Some(found),
         };
-        if place.is_some() {
+        if found.is_some() {
             // What it finds now goes into the place; the loop looks again in any case.
-            let _next = self.send_all(place);
+            let _next = self.send_all(found);
         }
     }
 
@@ -174,9 +181,9 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-async fn take(room: &Room, bytes: Option<usize>) -> Place {
+async fn take(room: &Room, bytes: Option<usize>) -> (Place, usize) {
     match bytes {
-        Some(bytes) => room.take(bytes).await,
+        Some(bytes) => (room.take(bytes).await, bytes),
         None => std::future::pending().await,
     }
 }
