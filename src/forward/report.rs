@@ -53,7 +53,7 @@ impl Report {
 
     /// Records failed and will be sent again.
     pub(super) fn failed(&mut self, now: Instant, records: usize, of: usize, reason: &Reason) {
-        let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
+        let (stream, code, message) = (&self.stream, &*reason.text, &*reason.message);
         match self.failures.let_through(now) {
             Some(earlier) => warn!(
                 %stream, code, error = message, records, of, earlier_failures_not_logged = earlier,
@@ -84,7 +84,7 @@ impl Report {
 
     /// A record was set aside.
     pub(super) fn set_aside(&self, bytes: usize, reason: &Reason) {
-        let (stream, code, said) = (&self.stream, &*reason.text, &*reason.message);
+        let (stream, code, message) = (&self.stream, &*reason.text, &*reason.message);
         error!(
             %stream, code, error = message, bytes,
             "record is set aside: the service refuses it alone while it takes others"
