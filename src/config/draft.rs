@@ -61,6 +61,9 @@ pub(super) struct Slot {
 /// a body that nobody has bounded otherwise may be this part of the memory above the floors.
 const BODIES_PER_MEMORY: usize = 3;
 
+/// No body is bounded to less than this, in bytes.
+const BODY_BYTES_MIN: usize = 1024;
+
 /// What a key is set for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
@@ -201,8 +204,8 @@ impl Draft {
         let is_deliver_set = is_set("stop", "deliver_ms");
         let ingest = &mut self.config.ingest;
         if !is_decoded_set {
-            ingest.decoded_bytes_max =
-                ingest.decoded_bytes_max.min(above_floors / BODIES_PER_MEMORY);
+            let part = (above_floors / BODIES_PER_MEMORY).max(BODY_BYTES_MIN);
+            ingest.decoded_bytes_max = ingest.decoded_bytes_max.min(part);
             if is_body_set {
                 ingest.decoded_bytes_max = ingest.decoded_bytes_max.max(ingest.body_bytes_max);
             }
