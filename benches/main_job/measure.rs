@@ -1,0 +1,169 @@
+//! One measurement of one process: its CPU time around a load, and what the load saw.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::case;
+use crate::child::Actor;
+use crate::fault::{During as _, Fault};
+use crate::http;
+use crate::load::{self, Aim, Load, Until};
+use crate::process::{Cpu, Spent};
+
+/// How long what was accepted may take to arrive at the sink.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the sink is asked whether it has all.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a process did and used in one round.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    /// Records that were accepted, or sent.
+    pub(crate) records: u64,
+    /// Requests that were accepted.
+    pub(crate) requests: u64,
+    /// How long the load took.
+    pub(crate) elapsed: Duration,
+    /// Requests that were refused for want of room.
+    pub(crate) refused: u64,
+    /// Seconds of CPU time per million records.
+    pub(crate) cpu_s: f64,
+    /// The same by the name of the thread.
+    pub(crate) cpu_s_by_thread: Vec<(String, f64)>,
+    /// Records a second.
+    pub(crate) rate: f64,
+    /// The answer time that half of the requests do not exceed, in microseconds.
+    pub(crate) p50_us: f64,
+    /// The same for 99 %.
+    pub(crate) p99_us: f64,
+    /// The same for 99.9 %.
+    pub(crate) p999_us: f64,
+    /// How late the generator was itself, in 99 % of the requests.
+    pub(crate) lag_p99_us: f64,
+    /// From the last answer until the sink had everything, in seconds.
+    pub(crate) drain_s: f64,
+}
+
+impl Sample {
+    /// Requests a second, rounded down.
+    pub(crate) fn requests_per_second(&self) -> u64 {
+        let ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.requests.saturating_mul(1000) / ms
+    }
+
+    fn new(records: u64, elapsed: Duration, spent: &Spent) -> Self {
+        let per_million = |ns: u64| ns as f64 / 1e3 / records.max(1) as f64;
+        let by_thread = spent.by_thread.iter();
+        Self {
+            records,
+            elapsed,
+            cpu_s: per_million(spent.ns),
+            cpu_s_by_thread: by_thread.map(|(name, ns)| (name.clone(), per_million(*ns))).collect(),
+            rate: records as f64 / elapsed.as_secs_f64(),
+            ..Self::default()
+        }
+    }
+}
+
+/// How a server is put under load.
+#[derive(Debug, Clone)]
+pub(crate) struct Drive {
+    /// Where requests go.
+    pub(crate) aim: Aim,
+    /// How they come. Half of saturation has become a number by now.
+    pub(crate) load: case::Load,
+    /// For how long.
+    pub(crate) time: Duration,
+}
+
+/// A server, and the sink behind it if it has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    /// The process.
+    pub(crate) pid: u32,
+    /// Where what it accepts has to arrive before it is believed.
+    pub(crate) sink: Option<SocketAddr>,
+}
+
+/// Puts a server under load and says what it did and used until all had arrived.
+///
+/// # Errors
+/// When an answer is wrong, or the sink does not get exactly what was accepted.
+pub(crate) async fn server(subject: Subject, drive: &Drive) -> Result<Sample, Fault> {
+    let arrived_before = arrived(subject.sink).await?;
+    let before = Cpu::of(subject.pid)?;
+    let load = match drive.load {
+        case::Load::Paced(rate) => load::pace(&drive.aim, rate, drive.time).await?,
+        case::Load::Saturated | case::Load::Half => {
+            load::saturate(&drive.aim, Until::Elapsed(drive.time)).await?
+        }
+    };
+    let records = records(drive, &load);
+    let drained = drain(subject.sink, arrived_before + records).await?;
+    let spent = Cpu::of(subject.pid)?.since(&before);
+    Ok(Sample {
+        requests: load.accepted,
+        refused: load.refused,
+        p50_us: load.answers.permille_us(500),
+        p99_us: load.answers.permille_us(990),
+        p999_us: load.answers.permille_us(999),
+        lag_p99_us: load.lags.permille_us(990),
+        drain_s: drained.as_secs_f64(),
+        ..Sample::new(records, load.elapsed, &spent)
+    })
+}
+
+/// Sends so many requests over each connection, for what is slow only at first to be behind.
+pub(crate) async fn warm_up(subject: Subject, drive: &Drive, requests: u64) -> Result<Load, Fault> {
+    let arrived_before = arrived(subject.sink).await?;
+    let load = load::saturate(&drive.aim, Until::Accepted(requests)).await?;
+    drain(subject.sink, arrived_before + records(drive, &load)).await?;
+    Ok(load)
+}
+
+/// Lets the bare SDK send for `time` and says what it did and used.
+pub(crate) async fn sender(
+    sdk: &mut Actor,
+    sink: SocketAddr,
+    time: Duration,
+) -> Result<Sample, Fault> {
+    let arrived_before = arrived(Some(sink)).await?;
+    let before = Cpu::of(sdk.pid())?;
+    let begin = Instant::now();
+    let sent = sdk.ask(&time.as_millis().to_string()).await?;
+    let elapsed = begin.elapsed();
+    let spent = Cpu::of(sdk.pid())?.since(&before);
+    let sent = sent.parse().during("what the bare SDK has sent")?;
+    drain(Some(sink), arrived_before + sent).await?;
+    Ok(Sample::new(sent, elapsed, &spent))
+}
+
+fn records(drive: &Drive, load: &Load) -> u64 {
+    let per_request = u64::try_from(drive.aim.requests.shape().records).unwrap_or(u64::MAX);
+    load.accepted * per_request
+}
+
+/// Waits until the sink has exactly `expected` records, and says how long that took.
+async fn drain(sink: Option<SocketAddr>, expected: u64) -> Result<Duration, Fault> {
+    let begin = Instant::now();
+    let Some(sink) = sink else { return Ok(Duration::ZERO) };
+    loop {
+        let arrived = arrived(Some(sink)).await?;
+        if arrived == expected {
+            return Ok(begin.elapsed());
+        }
+        if arrived > expected || begin.elapsed() > DRAIN_TIMEOUT {
+            let words = format!("{expected} records were accepted in all, and {arrived} arrived");
+            return Err(Fault::new(words));
+        }
+        sleep(DRAIN_INTERVAL).await;
+    }
+}
+
+async fn arrived(sink: Option<SocketAddr>) -> Result<u64, Fault> {
+    let Some(sink) = sink else { return Ok(0) };
+    http::get(sink, "/").await?.1.trim().parse().during("the count of the sink")
+}

@@ -1,0 +1,107 @@
+//! Standpipe itself: the binary as it is shipped, with a configuration file, sending to the sink.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::child::{Lines, Running, next_line};
+use crate::fault::{During as _, Fault};
+use crate::http;
+use crate::records::STREAM;
+
+/// The budget that it is given: its own default, said here because a target names it.
+pub(crate) const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A running Standpipe.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    running: Running,
+    stderr: Lines,
+    /// Holds the configuration.
+    _folder: TempDir,
+    /// Where it takes records.
+    pub(crate) data: SocketAddr,
+    /// From the start of the process until `/readyz` said so.
+    pub(crate) ready_after: Duration,
+}
+
+impl Pipe {
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(sink: SocketAddr) -> Result<Self, Fault> {
+        let folder = TempDir::new().during("a folder for the configuration")?;
+        let config = folder.path().join("standpipe.toml");
+        std::fs::write(&config, configuration(sink)).during("the configuration")?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        command.arg("serve").arg("--config").arg(&config).current_dir(folder.path());
+        command.env_clear();
+        command.env("AWS_ACCESS_KEY_ID", "bench").env("AWS_SECRET_ACCESS_KEY", "bench");
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let begin = Instant::now();
+        let mut running = Running::spawn(&mut command)?;
+        let mut stderr = running.stderr()?;
+        let (data, admin) = loop {
+            let line = match next_line(&mut stderr).await {
+                Ok(line) => line,
+                Err(fault) => return Err(Fault::new(format!("standpipe: {fault}"))),
+            };
+            if let Some(addresses) = addresses(&line) {
+                break addresses;
+            }
+            remark(&line);
+        };
+        let (status, reasons) = http::get(admin, "/readyz").await?;
+        if status != 200 {
+            return Err(Fault::new(format!("standpipe listens and is not ready: {reasons}")));
+        }
+        let ready_after = begin.elapsed();
+        Ok(Self { running, stderr, _folder: folder, data, ready_after })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Passes on what it has logged since: whoever reads figures wants to know of troubles.
+    pub(crate) fn pass_on_remarks(&mut self) {
+        while let Ok(line) = self.stderr.try_recv() {
+            remark(&line);
+        }
+    }
+}
+
+fn configuration(sink: SocketAddr) -> String {
+    format!(
+        "[memory]\nbytes_max = {MEMORY_BYTES_MAX}\n\
+         [ingest]\nlisten = \"127.0.0.1:0\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n\
+         [upstream]\nendpoint = \"http://{sink}\"\nregion = \"us-east-1\"\n\
+         [[streams]]\nname = \"{STREAM}\"\nack = \"memory\"\n"
+    )
+}
+
+/// The data and admin addresses, if this line of the log says them.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| field(&line, name)?.parse().ok();
+    (field(&line, "message")? == "listening").then_some(())?;
+    Some((address("data")?, address("admin")?))
+}
+
+/// A field of a line of the log, wherever the format has it.
+fn field<'a>(line: &'a Value, name: &str) -> Option<&'a str> {
+    line.get(name).or_else(|| line.get("fields")?.get(name))?.as_str()
+}
+
+/// Shows a line that is not information only.
+fn remark(line: &str) {
+    let parsed: Option<Value> = serde_json::from_str(line).ok();
+    let level = parsed.as_ref().and_then(|line| line.get("level")?.as_str());
+    if !matches!(level, Some("INFO" | "info" | "DEBUG" | "debug" | "TRACE" | "trace")) {
+        eprintln!("standpipe: {line}");
+    }
+}

@@ -1,0 +1,149 @@
+//! The records that are sent, and the requests that carry them: made once, before anything is measured.
+//!
+//! They are text as applications log it, and each is another, so that neither a cache nor a compressor
+//! sees the same twice in a row.
+
+use std::fmt::Write as _;
+
+use fastrand::Rng;
+
+use crate::case::Shape;
+
+/// The stream that Standpipe is given.
+pub(crate) const STREAM: &str = "bench";
+
+/// How many bytes of bodies there are at least: more than a processor's second-level cache.
+const POOL_BYTES: usize = 4 * 1024 * 1024;
+
+/// The same numbers in every run, so that runs can be compared.
+const SEED: u64 = 0x5374_616e_6470_6970;
+
+const WORDS: &[&str] = &[
+    "order",
+    "accepted",
+    "payment",
+    "pending",
+    "upstream",
+    "timeout",
+    "retry",
+    "customer",
+    "cart",
+    "session",
+    "expired",
+    "shipment",
+    "invoice",
+    "cache",
+    "miss",
+    "replica",
+    "lag",
+    "queue",
+    "rebalanced",
+    "token",
+    "refreshed",
+    "warehouse",
+    "picked",
+    "delivered",
+    "refund",
+    "issued",
+];
+
+/// A record of exactly `bytes` bytes, without a newline: one JSON object.
+fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes);
+    // Writing to a string does not fail.
+    let _infallible = write!(
+        text,
+        r#"{{"time":"2026-03-{:02}T{:02}:{:02}:{:02}.{:06}Z","level":"{}","service":"{}-{}","trace_id":"{:032x}","user":{},"status":{},"duration_ms":{}.{:03},"message":""#,
+        rng.u8(1..=28),
+        rng.u8(0..24),
+        rng.u8(0..60),
+        rng.u8(0..60),
+        rng.u32(0..1_000_000),
+        rng.choice(["debug", "info", "warn", "error"]).unwrap_or("info"),
+        word(rng),
+        word(rng),
+        rng.u128(..),
+        rng.u32(..),
+        rng.choice([200, 201, 204, 301, 404, 500]).unwrap_or(200),
+        rng.u16(0..2_000),
+        rng.u16(0..1_000),
+    );
+    while text.len() + 2 < bytes {
+        text.push_str(word(rng));
+        text.push(if rng.u8(0..8) == 0 { rng.digit(10) } else { ' ' });
+    }
+    text.truncate(bytes.saturating_sub(2));
+    text.push_str("\"}");
+    text.into_bytes()
+}
+
+fn word(rng: &mut Rng) -> &'static str {
+    rng.choice(WORDS).copied().unwrap_or("word")
+}
+
+/// Records with their newlines, as the service gets them.
+pub(crate) fn delimited(record_bytes: usize) -> Vec<Vec<u8>> {
+    let mut rng = Rng::with_seed(SEED);
+    let count = POOL_BYTES.div_ceil(record_bytes);
+    let mut records = Vec::with_capacity(count);
+    records.resize_with(count, || {
+        let mut record = record(&mut rng, record_bytes);
+        record.push(b'\n');
+        record
+    });
+    records
+}
+
+/// Whole requests, head and body, ready to be written to a socket.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    shape: Shape,
+    pool: Vec<Vec<u8>>,
+}
+
+impl Requests {
+    /// A pool of requests of this shape.
+    pub(crate) fn new(shape: Shape) -> Self {
+        let mut rng = Rng::with_seed(SEED);
+        let count = POOL_BYTES.div_ceil(shape.record_bytes * shape.records);
+        let mut pool = Vec::with_capacity(count);
+        pool.resize_with(count, || request(&mut rng, shape));
+        Self { shape, pool }
+    }
+
+    /// What all of them look like.
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// All requests over and over, from another one for each connection.
+    pub(crate) fn from(
+        &self,
+        connection: u16,
+        connections: u16,
+    ) -> impl Iterator<Item = &[u8]> + use<'_> {
+        let first = self.pool.len() * usize::from(connection) / usize::from(connections.max(1));
+        self.pool.iter().cycle().skip(first).map(Vec::as_slice)
+    }
+}
+
+fn request(rng: &mut Rng, shape: Shape) -> Vec<u8> {
+    let (media_type, body) = if shape.records == 1 {
+        ("application/json", record(rng, shape.record_bytes))
+    } else {
+        let mut lines = Vec::with_capacity(shape.records * (shape.record_bytes + 1));
+        for _ in 0..shape.records {
+            lines.append(&mut record(rng, shape.record_bytes));
+            lines.push(b'\n');
+        }
+        ("application/x-ndjson", lines)
+    };
+    let mut request = format!(
+        "POST /v1/streams/{STREAM}/records HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\n\
+         accept: */*\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(&body);
+    request
+}

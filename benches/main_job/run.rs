@@ -1,0 +1,194 @@
+//! The run: case by case, the floor and Standpipe in turn, round by round.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::args::{Args, Role};
+use crate::case::{self, Case};
+use crate::child::Actor;
+use crate::fault::Fault;
+use crate::load::Aim;
+use crate::measure::{self, Drive, Sample, Subject};
+use crate::pipe::Pipe;
+use crate::process::Memory;
+use crate::records::Requests;
+
+/// The name of the measurement of an idle process, for filters.
+const START: &str = "start";
+
+/// How long an idle process is left alone before its memory is looked at.
+const IDLE: Duration = Duration::from_millis(300);
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub(crate) struct Results {
+    /// What was asked for.
+    pub(crate) args: Args,
+    /// Starts of the process, if they were asked for.
+    pub(crate) starts: Vec<Start>,
+    /// The cases.
+    pub(crate) cases: Vec<CaseResult>,
+}
+
+/// One start, and the memory of the idle process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// How long until it was ready, in milliseconds.
+    pub(crate) ready_ms: f64,
+    /// Its memory before the first request.
+    pub(crate) idle: Memory,
+}
+
+/// What was measured of a case.
+#[derive(Debug)]
+pub(crate) struct CaseResult {
+    /// The case.
+    pub(crate) case: Case,
+    /// Requests a second, where they were paced.
+    pub(crate) pace: Option<u32>,
+    /// The rounds.
+    pub(crate) rounds: Vec<Round>,
+    /// The memory of the bare server after all rounds.
+    pub(crate) server_memory: Memory,
+    /// The memory of the bare SDK after all rounds.
+    pub(crate) sdk_memory: Memory,
+    /// Standpipe's.
+    pub(crate) pipe_memory: Memory,
+}
+
+/// What was measured side by side.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// The bare server.
+    pub(crate) server: Sample,
+    /// The bare SDK.
+    pub(crate) sdk: Sample,
+    /// Standpipe.
+    pub(crate) pipe: Sample,
+}
+
+/// Measures all that was asked for.
+pub(crate) async fn run(args: Args) -> Result<Results, Fault> {
+    let mut results = Results { starts: Vec::new(), cases: Vec::new(), args };
+    let args = &results.args;
+    if args.wants(START) {
+        eprintln!("{START} …");
+        for _ in 0..if args.quick { 3 } else { 10 } {
+            results.starts.push(start().await?);
+        }
+    }
+    for case in Case::wanted(args) {
+        eprintln!("{} …", case.name());
+        results.cases.push(measure_case(args, case).await?);
+    }
+    Ok(results)
+}
+
+async fn start() -> Result<Start, Fault> {
+    let (_sink_actor, sink) = Actor::server(Role::Sink).await?;
+    let mut pipe = Pipe::start(sink).await?;
+    sleep(IDLE).await;
+    pipe.pass_on_remarks();
+    Ok(Start { ready_ms: pipe.ready_after.as_secs_f64() * 1e3, idle: Memory::of(pipe.pid())? })
+}
+
+async fn measure_case(args: &Args, case: Case) -> Result<CaseResult, Fault> {
+    let mut stage = Stage::set(args, case).await?;
+    let pace = stage.warm_up(args, case).await?;
+    let mut rounds = Vec::new();
+    for number in 0..args.rounds() {
+        rounds.push(stage.round(number % 2 == 1).await?);
+        stage.pipe.pass_on_remarks();
+    }
+    Ok(CaseResult {
+        case,
+        pace,
+        rounds,
+        server_memory: Memory::of(stage.server.pid())?,
+        sdk_memory: Memory::of(stage.sdk.pid())?,
+        pipe_memory: Memory::of(stage.pipe.pid())?,
+    })
+}
+
+/// The processes of a case, and how they are driven. All are there all the time, and one is at work.
+struct Stage {
+    server: Actor,
+    sdk: Actor,
+    pipe: Pipe,
+    sink: SocketAddr,
+    _sink: Actor,
+    to_server: Drive,
+    to_pipe: Drive,
+    /// How long the bare SDK sends.
+    sdk_time: Duration,
+}
+
+impl Stage {
+    async fn set(args: &Args, case: Case) -> Result<Self, Fault> {
+        let (sink_actor, sink) = Actor::server(Role::Sink).await?;
+        let (server, server_addr) = Actor::server(Role::BareServer).await?;
+        let sdk = Actor::sender(sink, case.shape.record_bytes).await?;
+        let pipe = Pipe::start(sink).await?;
+        let requests = Arc::new(Requests::new(case.shape));
+        let drive = |addr| Drive {
+            aim: Aim { addr, connections: args.connections, requests: Arc::clone(&requests) },
+            load: case.load,
+            time: Duration::from_secs_f64(args.seconds()),
+        };
+        Ok(Self {
+            to_server: drive(server_addr),
+            to_pipe: drive(pipe.data),
+            sdk_time: Duration::from_secs_f64((args.seconds() / 2.0).min(1.0)),
+            server,
+            sdk,
+            pipe,
+            sink,
+            _sink: sink_actor,
+        })
+    }
+
+    /// Makes what is slow only at first happen, and finds out what half of saturation is.
+    async fn warm_up(&mut self, args: &Args, case: Case) -> Result<Option<u32>, Fault> {
+        let requests = case.shape.warm_up_requests() / if args.quick { 10 } else { 1 };
+        measure::warm_up(self.subject_server(), &self.to_server, requests).await?;
+        measure::warm_up(self.subject_pipe(), &self.to_pipe, requests).await?;
+        measure::sender(&mut self.sdk, self.sink, self.sdk_time / 4).await?;
+        match case.load {
+            case::Load::Saturated => Ok(None),
+            case::Load::Paced(rate) => Ok(Some(rate)),
+            case::Load::Half => {
+                let full = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+                let half = u32::try_from(full.requests_per_second() / 2).unwrap_or(u32::MAX).max(1);
+                self.to_server.load = case::Load::Paced(half);
+                self.to_pipe.load = case::Load::Paced(half);
+                Ok(Some(half))
+            }
+        }
+    }
+
+    /// One measurement of each. Every second round goes the other way, so that a drift cancels out.
+    async fn round(&mut self, is_backwards: bool) -> Result<Round, Fault> {
+        let mut round = Round::default();
+        if is_backwards {
+            round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+            round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time).await?;
+            round.server = measure::server(self.subject_server(), &self.to_server).await?;
+        } else {
+            round.server = measure::server(self.subject_server(), &self.to_server).await?;
+            round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time).await?;
+            round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+        }
+        Ok(round)
+    }
+
+    fn subject_server(&self) -> Subject {
+        Subject { pid: self.server.pid(), sink: None }
+    }
+
+    fn subject_pipe(&self) -> Subject {
+        Subject { pid: self.pipe.pid(), sink: Some(self.sink) }
+    }
+}

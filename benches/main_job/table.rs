@@ -1,0 +1,190 @@
+//! The results as a table for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::case::{Figure, Load};
+use crate::pipe::MEMORY_BYTES_MAX;
+use crate::process::Memory;
+use crate::run::{CaseResult, Results, Start};
+use crate::stats::Spread;
+use crate::summary::{Medians, figure, ratio};
+
+/// The targets for an idle process and for a start.
+const IDLE_ANONYMOUS_MIB: f64 = 8.0;
+const IDLE_RSS_MIB: f64 = 16.0;
+const READY_MS: f64 = 50.0;
+
+/// What a loaded process may take besides 1.2 times the budget, and for each connection.
+const LOADED_EXTRA_MIB: f64 = 32.0;
+const LOADED_CONNECTION_MIB: f64 = 16.0 / 1024.0;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Shows [`Results`].
+#[derive(Debug)]
+pub(crate) struct Table<'a>(pub(crate) &'a Results);
+
+impl Display for Table<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let args = &self.0.args;
+        writeln!(
+            f,
+            "Medians of {} rounds of {} s, {} connections. CPU: seconds per million records, of all \
+             threads, kernel included.\nThe floor is the bare server and the bare SDK together. \
+             Ratios are of what stood in the same round: median (least, most).",
+            args.rounds(),
+            args.seconds(),
+            args.connections,
+        )?;
+        if !self.0.starts.is_empty() {
+            show_starts(f, &self.0.starts)?;
+        }
+        self.0.cases.iter().try_for_each(|result| show_case(f, result, args.connections))
+    }
+}
+
+fn show_starts(f: &mut Formatter<'_>, starts: &[Start]) -> fmt::Result {
+    let of = |figure: fn(&Start) -> f64| Spread::of(&starts.iter().map(figure).collect::<Vec<_>>());
+    let anonymous = of(|start| mib(start.idle.anonymous));
+    let rss = of(|start| mib(start.idle.rss));
+    let ready = of(|start| start.ready_ms);
+    writeln!(f, "\nstart and idle ({} starts)", starts.len())?;
+    let mut row = |name: &str, unit: &str, figure: Spread, target: f64| {
+        let verdict = verdict(figure.median, target);
+        writeln!(
+            f,
+            "  {name:<24} {:>8.1} {unit:<3} ({:.1}, {:.1})   target {target} {unit}: {verdict}",
+            figure.median, figure.min, figure.max
+        )
+    };
+    row("anonymous memory, idle", "MiB", anonymous, IDLE_ANONYMOUS_MIB)?;
+    row("RSS, idle", "MiB", rss, IDLE_RSS_MIB)?;
+    row("start to ready", "ms", ready, READY_MS)
+}
+
+fn show_case(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fmt::Result {
+    let case = &result.case;
+    let pace = result.pace.map_or(String::new(), |pace| format!("{pace} requests/s"));
+    let load = match case.load {
+        Load::Saturated => "saturated".to_owned(),
+        Load::Paced(_) => pace,
+        Load::Half => format!("half of saturation: {pace}"),
+    };
+    writeln!(f, "\n{}: {}, {load}", case.name(), case.shape.title)?;
+    writeln!(
+        f,
+        "  {:<12} {:>9} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}",
+        "",
+        "CPU s/M",
+        "records/s",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "peak MiB",
+        "anon MiB",
+        "refused"
+    )?;
+    let server = Medians::of(&result.rounds, |round| &round.server);
+    let sdk = Medians::of(&result.rounds, |round| &round.sdk);
+    let pipe = Medians::of(&result.rounds, |round| &round.pipe);
+    show_process(f, "bare server", &server, result.server_memory)?;
+    show_process(f, "bare SDK", &sdk, result.sdk_memory)?;
+    writeln!(f, "  {:<12} {:>9.2}", "floor", server.cpu_s + sdk.cpu_s)?;
+    show_process(f, "standpipe", &pipe, result.pipe_memory)?;
+    show_ratios(f, result)?;
+    show_targets(f, result, connections)?;
+    show_threads(f, &pipe)?;
+    if pipe.refused > 0 {
+        let all = (pipe.refused + pipe.requests) as f64;
+        let part = 100.0 * pipe.refused as f64 / all;
+        writeln!(f, "  ATTENTION: standpipe refused {part:.2} % of the requests for want of room")?;
+    }
+    if case.load != Load::Saturated {
+        let (to_server, to_pipe) = (server.lag_p99_us, pipe.lag_p99_us);
+        writeln!(
+            f,
+            "  of the answer times, p99 of the generator's own lateness: {to_server:.0} us to the \
+             bare server, {to_pipe:.0} us to standpipe"
+        )?;
+    }
+    Ok(())
+}
+
+fn show_process(
+    f: &mut Formatter<'_>,
+    name: &str,
+    medians: &Medians,
+    memory: Memory,
+) -> fmt::Result {
+    write!(f, "  {name:<12} {:>9.2} {:>11}", medians.cpu_s, thousands(medians.rate))?;
+    for answer in medians.answer_us {
+        if medians.requests == 0 {
+            write!(f, " {:>9}", "")?;
+        } else {
+            write!(f, " {answer:>9.0}")?;
+        }
+    }
+    let (peak, anonymous) = (mib(memory.rss_peak), mib(memory.anonymous));
+    writeln!(f, " {peak:>9.1} {anonymous:>9.1} {:>8}", medians.refused)
+}
+
+fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {
+    let show =
+        |spread: Spread| format!("{:.2} ({:.2}, {:.2})", spread.median, spread.min, spread.max);
+    let rate = ratio(result, |round| round.pipe.rate, |round| round.server.rate);
+    writeln!(
+        f,
+        "  CPU to floor {}, to bare server {}; rate to bare server {}",
+        show(figure(result, Figure::CpuToFloor)),
+        show(figure(result, Figure::CpuToServer)),
+        show(rate),
+    )?;
+    writeln!(
+        f,
+        "  answers to bare server: p50 {}, p99 {}, p99.9 {}",
+        show(figure(result, Figure::P50ToServer)),
+        show(figure(result, Figure::P99ToServer)),
+        show(figure(result, Figure::P999ToServer)),
+    )
+}
+
+fn show_targets(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fmt::Result {
+    for &(wanted, target) in result.case.targets {
+        let verdict = verdict(figure(result, wanted).median, target);
+        writeln!(f, "  target: {} <= {target:.2}: {verdict}", wanted.as_str())?;
+    }
+    let target = 1.2 * mib(MEMORY_BYTES_MAX)
+        + LOADED_EXTRA_MIB
+        + LOADED_CONNECTION_MIB * f64::from(connections);
+    let verdict = verdict(mib(result.pipe_memory.rss_peak), target);
+    writeln!(f, "  target: peak RSS <= {target:.0} MiB: {verdict}")
+}
+
+fn show_threads(f: &mut Formatter<'_>, pipe: &Medians) -> fmt::Result {
+    write!(f, "  standpipe's CPU by thread:")?;
+    for (name, cpu_s) in pipe.cpu_s_by_thread.iter().filter(|(_, cpu_s)| *cpu_s >= 0.005) {
+        write!(f, " {name} {cpu_s:.2}")?;
+    }
+    writeln!(f)
+}
+
+fn verdict(figure: f64, target: f64) -> &'static str {
+    if figure <= target { "met" } else { "MISSED" }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB
+}
+
+/// A number with a space between groups of three digits.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(' ');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
