@@ -21,6 +21,7 @@
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |
 //! | [`telemetry`] | logs and metrics, set up once | |
+//! | [`token`] | the bearer token of a listener | |
 //! | [`config`] | TOML and environment to the stages' `Config`s, or all faults at once | |
 //! | [`app`] | the composition root: puts the stages together and takes them down | the main thread |
 //! | [`cli`] | what is typed to what is done, and exit codes | the main thread |
@@ -49,3 +50,4 @@ pub mod lifecycle;
 pub mod pipeline;
 pub mod record;
 pub mod telemetry;
+pub mod token;

@@ -18,9 +18,9 @@ use super::metrics::{Metrics, TokenRefusal};
 use super::page;
 use super::respond::{self, Answer, Problem};
 use super::routes::{Endpoint, Listener, NoRoute, route};
-use super::token::{NotShown, Token};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::{FILTER_BYTES_MAX, LevelHandle, RateLimit};
+use crate::token::{NotShown, Token};
 
 /// What the admin listeners show and can do. The closures are called on the admin thread, one at a time;
 /// as long as one takes, no other request is answered.

@@ -20,12 +20,10 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
-mod token;
 
 pub use endpoints::Sources;
 pub use metrics::METRICS;
 pub use server::{Admin, StartError, start};
-pub use token::{TOKEN_FILE_BYTES_MAX, Token, TokenError, TokenFault};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use super::accept::{Accepting, REFUSALS_MAX};
 use super::connection::{Limits, asked_to_stop};
 use super::endpoints::{Endpoints, Sources};
 use super::routes::Listener;
-use super::token::{Token, TokenError};
+use crate::token::{Token, TokenError};
 
 /// Binds the listeners of `config` and serves `sources` on a thread of their own.
 ///

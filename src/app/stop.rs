@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::signals::Signals;
 use super::{App, StartError};
 use crate::embedded::Emulator;
-use crate::forward::{Leftover, Stopper};
+use crate::forward::Stopper;
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::{Lifecycle, Phase};
 
@@ -60,26 +60,21 @@ impl App {
             () = winding_down => false,
             name = signals.next() => hurry(name, &lifecycle, &stopper),
         };
-        let delivering = forward.stop(deadline);
-        let left = if is_hurried {
-            delivering.await
-        } else {
-            let mut delivering = std::pin::pin!(delivering);
-            tokio::select! {
-                left = &mut delivering => left,
-                name = signals.next() => {
-                    hurry(name, &lifecycle, &stopper);
-                    delivering.await
-                }
+        let mut delivering = std::pin::pin!(forward.stop(deadline));
+        tokio::select! {
+            () = &mut delivering => {}
+            name = signals.next(), if !is_hurried => {
+                hurry(name, &lifecycle, &stopper);
+                delivering.await;
             }
-        };
+        }
         lifecycle.advance(Phase::Stopped);
         // The admin thread looks at ingest: it goes first, so that ingest can be joined.
         admin.stop();
         if let Ok(ingest) = Arc::try_unwrap(ingest) {
             ingest.join();
         }
-        let records_lost = name_losses(&streams, &left);
+        let records_lost = name_losses(&streams);
         if let Some(Err(error)) = emulator.map(Emulator::stop) {
             tracing::error!(%error, "the emulator did not stop as it should");
         }
@@ -126,24 +121,21 @@ async fn flushed(ingest: &Ingest, deadline: Instant) {
 }
 
 /// Names what was accepted and not delivered, stream by stream, and counts it.
-fn name_losses(streams: &Streams, left: &[Leftover]) -> u64 {
-    let mut records_lost = 0;
+fn name_losses(streams: &Streams) -> u64 {
+    let mut all = 0;
     for stream in streams.all() {
-        let name = stream.lane.name();
-        // The forwarder has counted what it had; what never reached it is still in memory.
-        let handed: usize =
-            left.iter().filter(|left| left.stream == *name).map(|left| left.records).sum();
-        let records = handed as u64 + stream.lane.records_in_memory();
+        let (records, bytes) = stream.lane.lost();
         if records > 0 {
             tracing::error!(
-                stream = %name,
+                stream = %stream.lane.name(),
                 records,
+                bytes,
                 "records were lost: they were in memory and not delivered when the process stopped"
             );
-            records_lost += records;
+            all += records;
         }
     }
-    records_lost
+    all
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::app::{self, StartError};
 use crate::config::Preset;
 use crate::embedded;
+use crate::ingest;
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -50,6 +51,7 @@ fn emulator_of(config: &app::Config, data_dir: PathBuf) -> embedded::Config {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
+        StartError::Ingest(ingest::StartError::Token(_)) => Exit::Configuration,
         StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
             Exit::Unavailable
         }

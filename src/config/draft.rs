@@ -57,6 +57,13 @@ pub(super) struct Slot {
     pub(super) key: &'static str,
 }
 
+/// One request takes its body as it is sent, what that becomes, and for zstd as much again as a window:
+/// a body that nobody has bounded otherwise may be this part of the memory above the floors.
+const BODIES_PER_MEMORY: usize = 3;
+
+/// No body is bounded to less than this, in bytes.
+const BODY_BYTES_MIN: usize = 1024;
+
 /// What a key is set for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
@@ -184,6 +191,31 @@ impl Draft {
             if !is_default_set && !self.origins.contains_key(&Slot::stream(name, "ack")) {
                 raise(&mut stream.settings);
             }
+        }
+    }
+
+    /// Fits the bounds that nobody set to the memory and to the grace time, which may be smaller than
+    /// they are by default.
+    pub(super) fn fit_unset_bounds(&mut self) {
+        let above_floors = self.config.memory_bytes_max.saturating_sub(self.floors_bytes());
+        let is_set = |table, key| self.origins.contains_key(&Slot::table(table, key));
+        let is_body_set = is_set("ingest", "body_bytes_max");
+        let is_decoded_set = is_set("ingest", "decoded_bytes_max");
+        let is_deliver_set = is_set("stop", "deliver_ms");
+        let ingest = &mut self.config.ingest;
+        if !is_decoded_set {
+            let part = (above_floors / BODIES_PER_MEMORY).max(BODY_BYTES_MIN);
+            ingest.decoded_bytes_max = ingest.decoded_bytes_max.min(part);
+            if is_body_set {
+                ingest.decoded_bytes_max = ingest.decoded_bytes_max.max(ingest.body_bytes_max);
+            }
+        }
+        if !is_body_set {
+            ingest.body_bytes_max = ingest.body_bytes_max.min(ingest.decoded_bytes_max);
+        }
+        let stop = &mut self.config.lifecycle;
+        if !is_deliver_set {
+            stop.deliver = stop.deliver.min(stop.grace * 2 / 5);
         }
     }
 

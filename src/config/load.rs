@@ -58,6 +58,7 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
         loading.embed(is_partial);
     }
     loading.draft.raise_unset_acks();
+    loading.draft.fit_unset_bounds();
     let related = relations::faults(&loading.draft, sources.is_readable);
     // A relation with a value that could not be read would be a second fault for the same thing.
     let wrong = &loading.wrong;

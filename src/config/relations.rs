@@ -167,15 +167,18 @@ impl Relations<'_> {
     fn listeners(&mut self) {
         let draft = self.draft;
         let (ingest, admin) = (&draft.config.ingest, &draft.config.admin);
-        if !is_loopback(ingest.listen) && !draft.ingest_allow_unprotected {
+        if !is_loopback(ingest.listen)
+            && ingest.token_file.is_none()
+            && !draft.ingest_allow_unprotected
+        {
             let message = format!(
                 "ingest.listen = \"{}\" is not on loopback, and whoever reaches it can send records; \
-                 listen on 127.0.0.1, or write allow_unprotected = true below [ingest]",
+                 listen on 127.0.0.1, name a token_file, or write allow_unprotected = true below \
+                 [ingest]",
                 ingest.listen
             );
-            let slots =
-                [Slot::table("ingest", "listen"), Slot::table("ingest", "allow_unprotected")];
-            self.broken(&slots, message);
+            let keys = ["listen", "token_file", "allow_unprotected"];
+            self.broken(&keys.map(|key| Slot::table("ingest", key)), message);
         }
         if !is_loopback(admin.listen) && admin.token_file.is_none() && !admin.allow_unprotected {
             let message = format!(
@@ -228,6 +231,7 @@ impl Relations<'_> {
     fn files(&mut self, is_readable: fn(&Path) -> Result<(), String>) {
         let draft = self.draft;
         let files = [
+            (Slot::table("ingest", "token_file"), &draft.config.ingest.token_file),
             (Slot::table("admin", "token_file"), &draft.config.admin.token_file),
             (Slot::table("upstream", "ca_file"), &draft.config.forward.upstream.ca_file),
         ];

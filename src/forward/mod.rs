@@ -1,7 +1,55 @@
 //! Closed batches to the service: sending, settling each record, sending again only what failed.
+//!
+//! ```text
+//!  Intake ─► thread ─► worker (one for each stream)
+//!                       │  plan: which records make the next request     held: what became of each
+//!                       │  flow: may anything go now                     backoff, concurrency, circuit, hold
+//!                       │  room: bytes under way, over all streams
+//!                       ├─ body ─► firehose ─► transport ─► the service
+//!                       └─ settle ◄─ answer;  outcome: what a failure means;  inquest: whose fault it is
+//!  Post ◄── tickets of what the service has
+//! ```
+//!
+//! Everything runs on one thread with a runtime of its own. What decides is pure and is given `now`. A
+//! record leaves memory when the service has given it an id, and otherwise only with the process.
+
+mod answer;
+mod backoff;
+mod body;
+mod circuit;
+mod code;
+mod concurrency;
+mod firehose;
+mod flow;
+mod handle;
+mod held;
+mod hold;
+mod inquest;
+pub mod metrics;
+mod outcome;
+mod plan;
+mod report;
+mod request;
+mod room;
+mod settle;
+mod status;
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod transport;
+mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use handle::Statuses;
+pub use handle::{Forward, StartError, Stopper, Watcher};
+pub use metrics::METRICS;
+pub use status::{StreamReason, StreamState, StreamStatus};
+
+use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 /// How records are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +60,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long one request may take in all.
     pub attempt_timeout: Duration,
+    /// The most records in one request: 1 to 500.
+    pub request_records_max: usize,
+    /// The most raw bytes in one request: up to 4 MiB. A single larger record goes alone.
+    pub request_bytes_max: usize,
     /// The most requests of one stream that are under way at once. The true number adapts below it.
     pub requests_in_flight_max: usize,
     /// The most raw bytes that are under way at once, over all streams. A single request may always go.
@@ -34,6 +86,8 @@ impl Default for Config {
             upstream: Upstream::default(),
             connect_timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_secs(30),
+            request_records_max: BATCH_RECORDS_MAX,
+            request_bytes_max: BATCH_BYTES_MAX,
             requests_in_flight_max: 8,
             bytes_in_flight_max: 16 * 1024 * 1024,
             backoff_min: Duration::from_millis(100),

@@ -104,7 +104,6 @@ struct WireRecord<'a> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    let body = if body.is_empty() { b"{}" } else { body };
     // Validating all of the text at once is cheaper than string by string.
     let text = std::str::from_utf8(body)
         .map_err(|error| Refusal::NotSerialized(format!("the body is not UTF-8: {error}")))?;

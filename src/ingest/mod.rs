@@ -35,6 +35,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A Unix socket beside it.
     pub unix_socket: Option<PathBuf>,
+    /// The file that holds the bearer token which every request needs. None is needed when `None`. The
+    /// Firehose wire protocol has no place for one: its calls are refused then.
+    pub token_file: Option<PathBuf>,
     /// How many threads serve connections: 1 to 64. More than one share the port with `SO_REUSEPORT`.
     pub workers: u16,
     /// The most open connections, over all workers. One more is told 503 and closed.
@@ -146,6 +149,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4573)),
             unix_socket: None,
+            token_file: None,
             workers: 1,
             connections_max: 10_000,
             requests_max: 1_024,

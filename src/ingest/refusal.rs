@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     Malformed(String),
     /// The bearer token is missing or wrong.
     Unauthorized,
+    /// A bearer token is needed, and the Firehose protocol has no place for one.
+    NoPlaceForToken,
     /// A page of a web browser sent it.
     CrossOrigin,
     /// There is nothing at this path.
@@ -75,6 +77,7 @@ impl Refusal {
         "malformed",
         "invalid",
         "unauthorized",
+        "no_place_for_token",
         "cross_origin",
         "forbidden_operation",
         "no_such_path",
@@ -167,6 +170,13 @@ impl Refusal {
                 "unauthorized",
                 DENIED,
                 "this listener needs the header \"authorization: Bearer <token>\"".into(),
+            ),
+            Self::NoPlaceForToken => (
+                403,
+                "no_place_for_token",
+                DENIED,
+                "this listener needs a bearer token (ingest.token_file), which an AWS SDK can not send"
+                    .into(),
             ),
             Self::CrossOrigin => (
                 403,

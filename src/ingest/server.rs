@@ -21,6 +21,7 @@ use super::streams::Streams;
 use super::worker::Worker;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pipeline::{Bell, ChunkPool, Mailbox, Outlet};
+use crate::token::{Token, TokenError};
 
 /// How long accepting pauses after it failed, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -29,11 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What they are told.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-    content-type: application/problem+json\r\ncontent-length: 126\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
-    \"code\":\"too_many_connections\",\"detail\":\"close some connections\"}";
+const REFUSAL: &str = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"code\":\"too_many_connections\",\"detail\":\"close some connections, or raise \
+    ingest.connections_max\"}";
 
 /// How long connections may take to close after the last answer.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -58,6 +57,8 @@ pub struct Ingest {
 pub enum StartError {
     /// An address can not be listened on.
     Listen(ListenError),
+    /// The token is not fit.
+    Token(TokenError),
     /// A thread or its runtime can not be had.
     Thread(io::Error),
 }
@@ -66,6 +67,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::Token(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "an ingest thread can not be started: {error}"),
         }
     }
@@ -99,6 +101,8 @@ impl Ingest {
         ends: Vec<Ends>,
         lifecycle: &Lifecycle,
     ) -> Result<Self, StartError> {
+        let token = config.token_file.as_deref().map(Token::read).transpose();
+        let token = token.map_err(StartError::Token)?;
         let workers = u16::try_from(ends.len()).unwrap_or(u16::MAX);
         let listeners = tcp(config.listen, workers)?;
         let local_addr = match listeners.first().map(std::net::TcpListener::local_addr) {
@@ -106,7 +110,7 @@ impl Ingest {
             None => config.listen,
         };
         let unix = config.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
-        let shared = Shared::new(config, streams);
+        let shared = Shared::new(config, streams, token);
         let pool = ChunkPool::new();
         let unflushed = Arc::new(AtomicUsize::new(ends.len()));
         let mut ingest = Self {
@@ -230,10 +234,17 @@ impl Thread {
         }
         worker.close();
         connections.close_all();
-        while !worker.has_handed_all_over() {
-            tokio::time::sleep(FLUSH_INTERVAL).await;
+        let hand_over = async {
+            while !worker.has_handed_all_over() {
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+            }
+            unflushed.fetch_sub(1, Ordering::Release);
+        };
+        tokio::select! {
+            () = hand_over => {}
+            // Told to end at once: nobody takes batches any more. What stays behind is named as lost.
+            () = lifecycle.reached(Phase::Stopped) => {}
         }
-        unflushed.fetch_sub(1, Ordering::Release);
         // Whoever waits for a delivery gets an answer until the end.
         lifecycle.reached(Phase::Stopped).await;
         let farewell = async {
@@ -304,7 +315,12 @@ where
 
 /// Tells a connection that it is one too many, and reads on until it is closed, so that it hears that.
 async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<()> {
-    io.write_all(REFUSAL).await?;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{REFUSAL}",
+        REFUSAL.len()
+    );
+    io.write_all(answer.as_bytes()).await?;
     io.shutdown().await?;
     let mut sink = [0; 1_024];
     while io.read(&mut sink).await? > 0 {}

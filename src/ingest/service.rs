@@ -16,7 +16,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut request: Request<Incoming>) -
     let counted = worker.shared.requests.enter();
     let is_wire =
         request.headers().contains_key(&firehose_api::TARGET_HEADER) && request.uri().path() == "/";
-    let answer = match refused_at_once(&request, counted.is_some()) {
+    let answer = match refused_at_once(worker, &request, is_wire, counted.is_some()) {
         Some(refusal) => Err(refusal),
         None if is_wire => firehose_api::call(worker, &mut request).await,
         None => route(worker, &mut request).await,
@@ -36,9 +36,23 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut request: Request<Incoming>) -
     answer
 }
 
-fn refused_at_once(request: &Request<Incoming>, has_place: bool) -> Option<Refusal> {
+fn refused_at_once(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    is_wire: bool,
+    has_place: bool,
+) -> Option<Refusal> {
     if !has_place {
         return Some(Refusal::TooManyRequests);
+    }
+    if let Some(token) = &worker.shared.token {
+        // An SDK signs its requests in the header that a token would need.
+        if is_wire {
+            return Some(Refusal::NoPlaceForToken);
+        }
+        if token.check(request.headers()).is_err() {
+            return Some(Refusal::Unauthorized);
+        }
     }
     // A web page that somebody looks at on this machine must not be able to write into a stream.
     request.headers().contains_key(ORIGIN).then_some(Refusal::CrossOrigin)

@@ -7,12 +7,14 @@ use super::Config;
 use super::repeats::Repeats;
 use super::response::Ids;
 use super::streams::Streams;
+use crate::token::Token;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) streams: Arc<Streams>,
+    pub(super) token: Option<Token>,
     pub(super) ids: Ids,
     pub(super) repeats: Option<Repeats>,
     pub(super) connections: Count,
@@ -61,12 +63,13 @@ impl Drop for Counted<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, streams: Arc<Streams>) -> Arc<Self> {
+    pub(super) fn new(config: Config, streams: Arc<Streams>, token: Option<Token>) -> Arc<Self> {
         Arc::new(Self {
             connections: Count::new(config.connections_max),
             requests: Count::new(config.requests_max),
             refusals: Count::new(REFUSALS_MAX),
             repeats: config.repeats.clone().map(Repeats::new),
+            token,
             ids: Ids::new(),
             config,
             streams,

@@ -1,7 +1,8 @@
 //! The closed batch: what crosses threads, and what the forwarder settles.
 //!
-//! It owns the records that are not settled yet, and the memory they take. A record leaves it only by
-//! [`Batch::retain`] or with the batch itself, and the lane's count follows. It sends nothing.
+//! It owns the records that are not settled yet, and the memory they take. A record leaves it settled,
+//! by [`Batch::retain`] or [`Batch::settle`]; one that is still there when the batch is dropped is lost, and the lane counts
+//! it as that. It sends nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,12 +17,13 @@ pub struct Batch {
     lane: Arc<Lane>,
     arena: Arena,
     opened_at: Instant,
+    is_settled: bool,
 }
 
 impl Batch {
     pub(super) fn new(lane: Arc<Lane>, arena: Arena, opened_at: Instant) -> Self {
         lane.add_batch();
-        Self { lane, arena, opened_at }
+        Self { lane, arena, opened_at, is_settled: false }
     }
 
     /// The stream that the records are for.
@@ -74,13 +76,21 @@ impl Batch {
     pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
         let before = self.arena.len();
         self.arena.retain(keep);
-        self.lane.drop_records(before - self.arena.len());
+        self.lane.settle_records(before - self.arena.len());
+    }
+
+    /// Says that all of its records are settled.
+    pub fn settle(mut self) {
+        self.is_settled = true;
+        self.lane.settle_records(self.arena.len());
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.lane.drop_records(self.arena.len());
+        if !self.is_settled {
+            self.lane.lose_records(self.arena.len(), self.arena.bytes());
+        }
         self.lane.drop_batch();
     }
 }

@@ -156,6 +156,14 @@ impl Batcher {
     }
 }
 
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        for open in self.open.iter().chain(&self.closed) {
+            self.lane.lose_records(open.arena.len(), open.arena.bytes());
+        }
+    }
+}
+
 /// The records of one request on their way in. Dropped without [`Entry::commit`], it was never there.
 #[derive(Debug)]
 pub struct Entry<'a> {

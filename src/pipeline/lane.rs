@@ -17,6 +17,8 @@ pub struct Lane {
     records_in_memory: AtomicU64,
     batches_outstanding: AtomicU32,
     is_awaited: AtomicBool,
+    records_lost: AtomicU64,
+    bytes_lost: AtomicU64,
 }
 
 impl Lane {
@@ -29,6 +31,8 @@ impl Lane {
             records_in_memory: AtomicU64::new(0),
             batches_outstanding: AtomicU32::new(0),
             is_awaited: AtomicBool::new(false),
+            records_lost: AtomicU64::new(0),
+            bytes_lost: AtomicU64::new(0),
         })
     }
 
@@ -48,6 +52,14 @@ impl Lane {
     #[must_use]
     pub fn records_in_memory(&self) -> u64 {
         self.records_in_memory.load(Ordering::Relaxed)
+    }
+
+    /// How many accepted records were given up without being settled, and their raw bytes.
+    ///
+    /// It happens when the process stops. The service may have those that were in a request.
+    #[must_use]
+    pub fn lost(&self) -> (u64, u64) {
+        (self.records_lost.load(Ordering::Relaxed), self.bytes_lost.load(Ordering::Relaxed))
     }
 
     /// How many closed batches have records that are not settled.
@@ -72,8 +84,14 @@ impl Lane {
         self.records_in_memory.fetch_add(records as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn drop_records(&self, records: usize) {
+    pub(super) fn settle_records(&self, records: usize) {
         self.records_in_memory.fetch_sub(records as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn lose_records(&self, records: usize, bytes: usize) {
+        self.settle_records(records);
+        self.records_lost.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes_lost.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn add_batch(&self) {

@@ -1,11 +1,12 @@
 //! The metrics of the pipeline: what is in memory now. Brought up to date for each scrape.
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 use super::lane::Lane;
 use crate::telemetry::{MetricKind, MetricSpec};
 
 const RECORDS: &str = "standpipe_pipeline_records_in_memory";
+const LOST: &str = "standpipe_pipeline_records_lost_total";
 const BYTES: &str = "standpipe_pipeline_memory_bytes";
 const BYTES_MAX: &str = "standpipe_pipeline_memory_bytes_max";
 
@@ -16,6 +17,12 @@ pub const METRICS: &[MetricSpec] = &[
         kind: MetricKind::Gauge,
         labels: &["stream"],
         help: "Records accepted and not yet settled: in open batches, closed ones and requests.",
+    },
+    MetricSpec {
+        name: LOST,
+        kind: MetricKind::Counter,
+        labels: &["stream"],
+        help: "Records accepted and given up without being delivered, when the process stopped.",
     },
     MetricSpec {
         name: BYTES,
@@ -37,6 +44,7 @@ pub fn show<'a>(lanes: impl Iterator<Item = &'a Lane>, memory_bytes_max: usize) 
     for lane in lanes {
         let stream = lane.name().to_string();
         gauge!(RECORDS, "stream" => stream.clone()).set(lane.records_in_memory() as f64);
+        counter!(LOST, "stream" => stream.clone()).absolute(lane.lost().0);
         gauge!(BYTES, "stream" => stream).set(lane.share().used_bytes() as f64);
     }
     gauge!(BYTES_MAX).set(memory_bytes_max as f64);

@@ -105,7 +105,7 @@ fn five_hundred_of_five_hundred_failed_with_a_200_is_no_success_and_no_hot_loop(
 fn throttled_requests_are_sent_again() {
     let (duplicates, pipe, _upstream) = survive(&json!({"throttle_rate": 0.7, "seed": 1}));
     assert_eq!(duplicates, 0);
-    assert!(pipe.metric("standpipe_forward_requests_total", "thrott") > 0.0);
+    assert!(pipe.metric("standpipe_forward_requests_total", "unavailable") > 0.0);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn answers_that_are_lost_after_the_write_give_duplicates_and_no_loss() {
 fn a_service_that_hangs_is_given_up_on_and_asked_again() {
     let (duplicates, pipe, _upstream) = survive(&json!({"outage": "hang"}));
     assert_eq!(duplicates, 0);
-    assert!(pipe.metric("standpipe_forward_requests_total", "time") > 0.0);
+    assert!(pipe.metric("standpipe_forward_requests_total", "ambiguous") > 0.0);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_outage_opens_the_circuit_and_its_end_closes_it() {
     pipe.settle();
     upstream.go_away();
     post(&pipe, &mut ledger, 100);
-    wait_until("the circuit is open", || demo(&pipe)["state"] == "open");
+    wait_until("the circuit is open", || demo(&pipe)["state"] == "circuit_open");
     assert_eq!(pipe.admin().get("/readyz").status, 200, "an outage does not make it unready");
     let shown = demo(&pipe);
     assert!(shown["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{shown}");
@@ -264,6 +264,7 @@ fn one_bad_record_is_found_and_set_aside_and_its_siblings_are_delivered() {
     wait_until("it is set aside", || pipe.metric("standpipe_forward_records_set_aside", "") == 1.0);
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
     assert_eq!(pipe.metric("standpipe_pipeline_records_in_memory", ""), 1.0, "it is not dropped");
+    wait_until("it is logged", || !pipe.log_lines("set aside").is_empty());
     let log = pipe.log_lines("set aside");
     assert_eq!(log.len(), 1);
     assert!(!log[0].to_string().contains("poisoned"), "payload is never logged: {}", log[0]);
@@ -300,5 +301,5 @@ fn all_faults_at_once_lose_nothing() {
         "latency_jitter_ms": 20, "reset_before_rate": 0.05, "reset_after_rate": 0.05,
         "lost_answer_rate": 0.05, "error_code": "InternalFailure", "error_rate": 0.1,
     }));
-    assert_eq!(pipe.metric("standpipe_forward_records_lost_total", ""), 0.0);
+    assert_eq!(pipe.metric("standpipe_pipeline_records_lost_total", ""), 0.0);
 }

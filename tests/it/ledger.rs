@@ -18,7 +18,7 @@ impl Ledger {
         let id = self.next;
         self.next += 1;
         let filler = "x".repeat(bytes.saturating_sub(40));
-        (id, format!("{{\"id\":{id:012},\"filler\":\"{filler}\"}}\n"))
+        (id, format!("{{\"id\":{id},\"filler\":\"{filler}\"}}\n"))
     }
 
     /// Posts `records` records in one native request, and notes them if they were accepted.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::ledger::Ledger;
-use crate::pipe::{Pipe, Setup, is_true_within, wait_until};
+use crate::pipe::{Pipe, Setup, TokenFile, is_true_within, wait_until};
 use crate::upstream::Upstream;
 
 /// Runs it to its end, which is to come soon.
@@ -35,7 +35,7 @@ fn all_faults_of_a_configuration_are_said_at_once_with_their_lines() {
         .config("[[streams]]\nname = \"a b\"\nlinger = 3\n[ingest.repeats]\nwindow_ms = \"x\"\n");
     let (code, error) = fails(&setup);
     assert_eq!(code, 78, "{error}");
-    for part in ["standpipe.toml:10", "standpipe.toml:11", "linger_ms", "standpipe.toml:13"] {
+    for part in ["standpipe.toml:11", "standpipe.toml:12", "linger_ms", "standpipe.toml:14"] {
         assert!(error.contains(part), "{part} in: {error}");
     }
 }
@@ -165,17 +165,9 @@ fn a_second_signal_ends_it_at_once_and_says_what_was_lost() {
 #[test]
 fn quitquitquit_stops_like_a_signal_for_who_has_the_token() {
     let upstream = Upstream::start();
-    let directory = tempfile::tempdir().unwrap();
-    let token = directory.path().join("token");
-    std::fs::write(&token, "a-token-of-the-test\n").unwrap();
-    std::os::unix::fs::PermissionsExt::set_mode(
-        &mut std::fs::metadata(&token).unwrap().permissions(),
-        0o600,
-    );
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
-    std::fs::set_permissions(&token, mode).unwrap();
+    let token = TokenFile::new("a-token-of-the-test");
     let pipe = Setup::new(&upstream.endpoint())
-        .set("STANDPIPE_ADMIN_TOKEN_FILE", token.to_str().unwrap())
+        .set("STANDPIPE_ADMIN_TOKEN_FILE", token.path())
         .set("STANDPIPE_DEFAULTS_LINGER_MS", "60000")
         .start();
     let mut ledger = Ledger::default();

@@ -6,7 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    missing_docs,
+    unreachable_pub,
     reason = "a test that panics says where and why, which is what it is for"
 )]
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::http::Client;
-use crate::pipe::{Pipe, Setup, wait_until};
+use crate::pipe::{Pipe, Setup, TokenFile, wait_until};
 use crate::upstream::Upstream;
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
@@ -163,7 +163,8 @@ fn every_refusal_has_its_status_and_its_code_and_leaves_nothing_behind() {
         Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_BODY_BYTES_MAX", "50000").start();
     let path = Pipe::path("demo");
     let long = vec![b'x'; 50_001];
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str); 11] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+    let cases: [Case<'_>; 11] = [
         ("POST", &path, &[], b"", 400, "malformed"),
         ("POST", &path, &[NDJSON], b"\n \n", 400, "malformed"),
         ("POST", &path, &[("standpipe-ack", "soon")], b"x", 400, "malformed"),
@@ -187,6 +188,27 @@ fn every_refusal_has_its_status_and_its_code_and_leaves_nothing_behind() {
     assert!(pipe.metric("standpipe_ingest_requests_total", "unknown_stream") >= 2.0);
     // The connection has served all of them.
     assert_eq!(post(&mut client, &[], b"x").status, 202);
+}
+
+#[test]
+fn a_listener_with_a_token_takes_only_who_shows_it() {
+    let upstream = Upstream::start();
+    let token = TokenFile::new("a-token-of-the-test");
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_TOKEN_FILE", token.path()).start();
+    let mut client = pipe.client();
+    for headers in [&[][..], &[("authorization", "Bearer another")]] {
+        let answer = post(&mut client, headers, b"x");
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    let right = [("authorization", "Bearer a-token-of-the-test")];
+    assert_eq!(post(&mut client, &right, b"x").status, 202);
+    // An SDK has its signature where the token would be.
+    let headers = [("x-amz-target", "Firehose_20150804.PutRecord")];
+    let answer = client.request("POST", "/", &headers, b"{}");
+    assert_eq!((answer.status, &answer.json()["__type"]), (400, &json!("AccessDeniedException")));
+    pipe.settle();
 }
 
 #[test]

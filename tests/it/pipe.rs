@@ -1,8 +1,11 @@
 //! A running Standpipe: the binary, its addresses, its logs, and its end.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+#[expect(clippy::disallowed_types, reason = "lines of a log, in a test")]
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,9 +32,29 @@ pub fn is_true_within(patience: Duration, mut condition: impl FnMut() -> bool) -
             return false;
         }
         // A short wait between two looks, bounded by the deadline.
-        drop(never.recv_timeout(Duration::from_millis(5)));
+        let _timed_out = never.recv_timeout(Duration::from_millis(5)).is_err();
     }
     true
+}
+
+/// A file with a bearer token that only its owner can read.
+pub struct TokenFile {
+    path: String,
+    _directory: TempDir,
+}
+
+impl TokenFile {
+    pub fn new(token: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, format!("{token}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Self { path: path.to_str().unwrap().to_owned(), _directory: directory }
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
 }
 
 /// A Standpipe that is about to be started.
@@ -41,13 +64,16 @@ pub struct Setup {
     environment: Vec<(String, String)>,
 }
 
+#[expect(clippy::disallowed_types, reason = "lines of a log, in a test")]
+type Log = Arc<Mutex<Vec<Value>>>;
+
 /// A running Standpipe. Killed when dropped.
 pub struct Pipe {
     pub data: String,
     pub admin: String,
-    pub directory: TempDir,
+    _directory: TempDir,
     child: Child,
-    log: Arc<Mutex<Vec<Value>>>,
+    log: Log,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -95,13 +121,19 @@ impl Setup {
     pub fn start(self) -> Pipe {
         let directory = tempfile::tempdir().unwrap();
         let mut child = self.command(&directory).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let readers = vec![
             collect(BufReader::new(child.stderr.take().unwrap()), &log),
             collect(BufReader::new(child.stdout.take().unwrap()), &log),
         ];
-        let mut pipe =
-            Pipe { data: String::new(), admin: String::new(), directory, child, log, readers };
+        let mut pipe = Pipe {
+            data: String::new(),
+            admin: String::new(),
+            _directory: directory,
+            child,
+            log,
+            readers,
+        };
         wait_until("it listens", || {
             let listening = pipe.log_lines("listening").into_iter().next();
             if let Some(line) = listening {
@@ -118,7 +150,7 @@ impl Setup {
 }
 
 /// Collects the lines of a stream; a line that is no JSON becomes a message.
-fn collect(lines: impl BufRead + Send + 'static, log: &Arc<Mutex<Vec<Value>>>) -> JoinHandle<()> {
+fn collect(lines: impl BufRead + Send + 'static, log: &Log) -> JoinHandle<()> {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in lines.lines().map_while(Result::ok) {
@@ -175,7 +207,7 @@ impl Pipe {
         wait_until("all records are settled", || in_memory() == 0.0);
         let accepted = self.metric("standpipe_ingest_records_accepted_total", "");
         let delivered = self.metric("standpipe_forward_records_delivered_total", "");
-        let lost = self.metric("standpipe_forward_records_lost_total", "");
+        let lost = self.metric("standpipe_pipeline_records_lost_total", "");
         assert_eq!(accepted, delivered + lost, "accepted = delivered + lost, when all is quiet");
         assert_eq!(lost, 0.0);
     }

@@ -94,7 +94,7 @@ impl Upstream {
             for record in records {
                 let data = record["data"].as_str().unwrap();
                 let data = base64_simd::STANDARD.decode_to_vec(data).unwrap();
-                let id = record["id"].as_str().unwrap().to_owned();
+                let id = record["record_id"].as_str().unwrap().to_owned();
                 assert!(all.insert(id, data).is_none(), "an id is given once");
             }
             if records.is_empty() {

@@ -110,7 +110,12 @@ fn errors_have_the_shape_of_the_service() {
             "'records'",
         ),
         ("PutRecordBatch", batch(&[]), "ValidationException", "greater than or equal to 1"),
-        ("PutRecordBatch", batch(&[b"x"; 501]), "ValidationException", "less than or equal to 500"),
+        (
+            "PutRecordBatch",
+            batch(&[&b"x"[..]; 501]),
+            "ValidationException",
+            "less than or equal to 500",
+        ),
         ("PutRecord", json!({"DeliveryStreamName": "demo"}), "ValidationException", "'record'"),
         (
             "PutRecord",
@@ -159,7 +164,11 @@ fn the_limits_of_the_service_hold_to_the_byte_and_one_bad_record_refuses_the_bat
 fn a_tail_that_finds_no_room_fails_by_index_and_a_batch_without_any_is_told_to_slow_down() {
     let upstream = Upstream::start();
     upstream.fault(&json!({"outage": "unavailable"}));
-    let pipe = Setup::new(&upstream.endpoint()).config("[memory]\nbytes_max = 9000000\n").start();
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_INGEST_BODY_BYTES_MAX", "5000000")
+        .set("STANDPIPE_INGEST_DECODED_BYTES_MAX", "5000000")
+        .set("STANDPIPE_MEMORY_BYTES_MAX", "20000000")
+        .start();
     let mut client = pipe.client();
     let record = vec![b'x'; 700_000];
     let records = [&record[..]; 5];
@@ -272,7 +281,9 @@ fn a_refusal_is_not_remembered() {
     upstream.fault(&json!({"outage": "unavailable"}));
     let pipe = Setup::new(&upstream.endpoint())
         .set("STANDPIPE_INGEST_REPEATS_ENABLED", "true")
-        .config("[memory]\nbytes_max = 9000000\n")
+        .set("STANDPIPE_INGEST_BODY_BYTES_MAX", "5000000")
+        .set("STANDPIPE_INGEST_DECODED_BYTES_MAX", "5000000")
+        .set("STANDPIPE_MEMORY_BYTES_MAX", "20000000")
         .start();
     let record = vec![b'x'; 1_000_000];
     let body = batch(&[&record]).to_string();

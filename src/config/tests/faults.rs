@@ -1,6 +1,8 @@
 //! Every kind of fault, with its exact words and its place.
 
 use super::{FILE, loaded, refused, sources};
+use std::time::Duration;
+
 use crate::config::{Preset, load};
 
 const A: (&str, &str) = ("STANDPIPE_STREAMS", "a");
@@ -204,7 +206,12 @@ fn what_is_not_toml() {
 fn what_follows_a_line_that_is_not_toml_is_still_looked_at() {
     let told = refused("[ingest]\nworkers = \"\nlisten = 1\n[stop]\ngrace = 1\n", &[A]);
     assert!(told.starts_with("c.toml:2:12: this is not TOML: "), "{told}");
-    assert!(told.ends_with("c.toml:5:1: there is no key \"grace\" in [stop]; `standpipe config reference` prints all keys"), "{told}");
+    assert!(
+        told.ends_with(
+            "c.toml:5:1: there is no key \"grace\" in [stop]; did you mean \"grace_ms\"?"
+        ),
+        "{told}"
+    );
 }
 
 #[test]
@@ -314,7 +321,7 @@ fn a_level_below_the_weakest_that_is_allowed() {
 fn memory_that_does_not_suffice() {
     for (text, fault) in [
         (
-            "[memory]\nbytes_max = 16777216",
+            "[memory]\nbytes_max = 16777216\n[ingest]\nbody_bytes_max = 8388608\ndecoded_bytes_max = 16777216",
             "2:13: memory.bytes_max = 16777216 leaves 12582912 bytes above the floors of the streams, and one request may take 41943040 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
         (
@@ -322,20 +329,33 @@ fn memory_that_does_not_suffice() {
             "2:21: memory.bytes_max = 67108864 leaves 50331648 bytes above the floors of the streams, and one request may take 2008388608 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
         (
-            "[ingest]\ndecoded_bytes_max = 2048",
-            "2:21: ingest.body_bytes_max = 8388608 is more than ingest.decoded_bytes_max = 2048, which bounds every body; make it at most that",
+            "[ingest]\nbody_bytes_max = 8388608\ndecoded_bytes_max = 2048",
+            "2:18: ingest.body_bytes_max = 8388608 is more than ingest.decoded_bytes_max = 2048, which bounds every body; make it at most that",
         ),
         (
             "[[streams]]\nname = \"b\"\nmemory_floor_bytes = 67108865",
             "3:22: the floors of 2 streams are 67108865 bytes together, more than memory.bytes_max = 67108864; lower memory_floor_bytes or raise memory.bytes_max",
         ),
         (
-            "[defaults]\nmemory_floor_bytes = 50000000",
-            "2:22: memory.bytes_max = 67108864 leaves 17108864 bytes above the floors of the streams, and one request may take 41943040 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
+            "[defaults]\nmemory_floor_bytes = 50000000\n[ingest]\ndecoded_bytes_max = 16777216",
+            "4:21: memory.bytes_max = 67108864 leaves 17108864 bytes above the floors of the streams, and one request may take 41943040 (ingest.body_bytes_max and twice decoded_bytes_max); raise memory.bytes_max or lower those",
         ),
     ] {
         check(text, &[fault]);
     }
+}
+
+#[test]
+fn bounds_that_nobody_set_fit_the_memory_and_the_grace_time() {
+    let text = "[memory]\nbytes_max = 16777216\n[stop]\ngrace_ms = 5000";
+    let config = loaded(text, &[A]).config;
+    assert_eq!(config.ingest.decoded_bytes_max, 4_194_304);
+    assert_eq!(config.ingest.body_bytes_max, 4_194_304);
+    assert_eq!(config.lifecycle.deliver, Duration::from_secs(2));
+    // Memory that holds no body at all is a fault, not a pipe that refuses everything.
+    let told =
+        refused("[memory]\nbytes_max = 1048576\n[defaults]\nmemory_floor_bytes = 1048000", &[A]);
+    assert!(told.contains("leaves 576 bytes above the floors"), "{told}");
 }
 
 #[test]
@@ -375,7 +395,7 @@ fn listeners_that_are_open_to_all_or_clash() {
     for (text, fault) in [
         (
             "[ingest]\nlisten = \"0.0.0.0:4573\"",
-            "2:10: ingest.listen = \"0.0.0.0:4573\" is not on loopback, and whoever reaches it can send records; listen on 127.0.0.1, or write allow_unprotected = true below [ingest]",
+            "2:10: ingest.listen = \"0.0.0.0:4573\" is not on loopback, and whoever reaches it can send records; listen on 127.0.0.1, name a token_file, or write allow_unprotected = true below [ingest]",
         ),
         (
             "[admin]\nlisten = \"[::]:4574\"",
@@ -492,8 +512,8 @@ fn variables_that_are_wrong() {
             "STANDPIPE_DEFAULTS_LINGER_MS: defaults.linger_ms must be a whole number of milliseconds from 0 to 900000, not \"1s\"; write 1000",
         ),
         (
-            [A, ("STANDPIPE_STOP_GRACE_MS", "5000")],
-            "STANDPIPE_STOP_GRACE_MS: stop.deliver_ms = 10000 is more than stop.grace_ms = 5000; make it at most that",
+            [A, ("STANDPIPE_STOP_DELIVER_MS", "30000")],
+            "STANDPIPE_STOP_DELIVER_MS: stop.deliver_ms = 30000 is more than stop.grace_ms = 25000; make it at most that",
         ),
         ([("STANDPIPE_STREAMS", "a,a"), ("", "")], "STANDPIPE_STREAMS: \"a\" is listed twice"),
         (

@@ -1,4 +1,4 @@
-//! The bearer token: read from its file once, never kept in the clear, never shown.
+//! The bearer token of a listener: read from its file once, never kept in the clear, never shown.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -63,7 +63,7 @@ impl Token {
     }
 
     /// Whether the request with these `headers` carries the token.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), NotShown> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), NotShown> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(NotShown::Missing)?;
         let shown = (values.next().is_none()).then(|| bearer(value.as_bytes())).flatten();
@@ -91,7 +91,7 @@ impl fmt::Debug for Token {
 
 /// Why a request does not carry the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotShown {
+pub(crate) enum NotShown {
     /// It has no `Authorization`.
     Missing,
     /// It has one that is not the token.

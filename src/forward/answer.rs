@@ -1,0 +1,74 @@
+//! What came back of one request, in plain words.
+//!
+//! It is what the client gives to the rest of the stage, so that nothing else sees the SDK's types. It
+//! judges nothing: `outcome` does.
+
+/// The service answered for each record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PutAnswer {
+    /// Whether the stream was encrypted at that time, where the service says anything.
+    pub(super) encrypted: Option<bool>,
+    /// One entry for each record, in the order of the request, if the service keeps its word.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// The answer for one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The service has it, under this id.
+    Put(String),
+    /// The service does not have it. An entry with neither an id nor a code has no code here.
+    Failed {
+        /// The service's code.
+        code: Option<String>,
+        /// The service's words.
+        message: Option<String>,
+    },
+}
+
+/// The request as a whole came to nothing, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PutError {
+    /// No connection came about: the service has seen nothing.
+    Connect {
+        /// What the transport says.
+        message: String,
+    },
+    /// The connection broke, or the answer could not be read: the service may have the records.
+    Broken {
+        /// The HTTP status, if there was one.
+        status: Option<u16>,
+        /// What the transport says.
+        message: String,
+    },
+    /// No answer came in time: the service may have the records.
+    Timeout,
+    /// The service refused, or failed.
+    Service {
+        /// The service's code, if it gave one.
+        code: Option<String>,
+        /// The HTTP status.
+        status: u16,
+        /// The service's words.
+        message: String,
+    },
+    /// It could not be sent at all, for want of credentials, a Region or the like.
+    Unready(Unready),
+}
+
+/// What is missing before anything can be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unready {
+    /// No Region is known.
+    NoRegion,
+    /// No source of credentials gave any.
+    NoCredentials {
+        /// What the chain says.
+        message: String,
+    },
+    /// The request could not be built or signed.
+    Unbuildable {
+        /// What the SDK says.
+        message: String,
+    },
+}

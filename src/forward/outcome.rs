@@ -1,0 +1,228 @@
+//! What a failure means: whose fault it is, and what is to be done about it.
+//!
+//! Pure. By the error's code, never by the HTTP status where there is a code. It acts on nothing.
+
+use std::sync::Arc;
+
+use super::answer::{PutError, Unready};
+use super::code::Code;
+
+/// What a failed request means for its records and its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Too much at once: slower, and again.
+    Throttled,
+    /// The service takes nothing at the moment, and says so: a throttle of everything, or an outage.
+    Unavailable,
+    /// The service may have the records or not: again, which may send them twice.
+    Ambiguous,
+    /// The service saw nothing: again.
+    Unreachable,
+    /// One of the records may be at fault, or the stream: `plan` finds out which.
+    Refused,
+    /// An operator has to put something right: the stream is held.
+    Hold,
+}
+
+impl Class {
+    /// Whether it is a sign that the service is away.
+    pub(super) const fn is_outage(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Ambiguous | Self::Unreachable)
+    }
+}
+
+/// Why something failed, for people and for metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// The known code.
+    pub(super) code: Code,
+    /// The code as it came, which may be one that is not known.
+    pub(super) text: Arc<str>,
+    /// The service's or the transport's words, shortened.
+    pub(super) message: Arc<str>,
+}
+
+/// The most characters of a message that are kept: messages can quote what was sent.
+const MESSAGE_CHARS_MAX: usize = 300;
+
+impl Reason {
+    /// A reason with one of our own codes.
+    pub(super) fn ours(code: Code, message: &str) -> Self {
+        Self { code, text: code.as_str().into(), message: shortened(message) }
+    }
+
+    /// A reason with the service's code.
+    pub(super) fn service(text: &str, message: &str) -> Self {
+        Self { code: Code::of(text), text: text.into(), message: shortened(message) }
+    }
+}
+
+fn shortened(message: &str) -> Arc<str> {
+    let one_line = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = message.chars().take(MESSAGE_CHARS_MAX).map(one_line).collect();
+    text.into()
+}
+
+/// What `error` means.
+pub(super) fn classify(error: &PutError) -> (Class, Reason) {
+    match error {
+        PutError::Connect { message } => (Class::Unreachable, Reason::ours(Code::Connect, message)),
+        PutError::Timeout => {
+            (Class::Ambiguous, Reason::ours(Code::Timeout, "no answer came in time"))
+        }
+        PutError::Broken { status: Some(status), message } => of_status(*status, message),
+        PutError::Broken { status: None, message } => {
+            (Class::Ambiguous, Reason::ours(Code::Broken, message))
+        }
+        PutError::Service { code: None, status, message } => of_status(*status, message),
+        PutError::Service { code: Some(text), status, message } => {
+            (of_code(Code::of(text), *status, message), Reason::service(text, message))
+        }
+        PutError::Unready(unready) => (Class::Hold, of_unready(unready)),
+    }
+}
+
+/// Whether an entry of an answer with this code is its own record's fault, if another record went through.
+pub(super) fn is_of_record(code: Code) -> bool {
+    of_code(code, 200, "") == Class::Refused
+}
+
+fn of_unready(unready: &Unready) -> Reason {
+    match unready {
+        Unready::NoRegion => Reason::ours(
+            Code::NoRegion,
+            "no Region is set: neither here, nor in the environment, the profile or the instance",
+        ),
+        Unready::NoCredentials { message } => Reason::ours(Code::NoCredentials, message),
+        Unready::Unbuildable { message } => Reason::ours(Code::Unbuildable, message),
+    }
+}
+
+fn of_code(code: Code, status: u16, message: &str) -> Class {
+    match code {
+        Code::ServiceUnavailable => Class::Unavailable,
+        Code::Throttling
+        | Code::ThrottlingShort
+        | Code::RequestLimit
+        | Code::LimitExceeded
+        | Code::TooMany => Class::Throttled,
+        Code::InternalFailure
+        | Code::InternalServerError
+        | Code::InternalException
+        | Code::RequestTimeout
+        | Code::HttpServerError
+        | Code::Broken
+        | Code::Timeout
+        | Code::WrongLength => Class::Ambiguous,
+        Code::Connect => Class::Unreachable,
+        // The words are the service's for a stream that reads from a Kinesis data stream.
+        Code::InvalidArgument if message.contains("KinesisStreamAsSource") => Class::Hold,
+        Code::Validation | Code::InvalidArgument | Code::Serialization | Code::TooLarge => {
+            Class::Refused
+        }
+        Code::InvalidKmsResource
+        | Code::InvalidSource
+        | Code::ResourceNotFound
+        | Code::ResourceInUse
+        | Code::AccessDenied
+        | Code::ExpiredToken
+        | Code::UnrecognizedClient
+        | Code::InvalidSignature
+        | Code::IncompleteSignature
+        | Code::RequestExpired
+        | Code::UnknownOperation
+        | Code::HttpClientError
+        | Code::Missing
+        | Code::NoRegion
+        | Code::NoCredentials
+        | Code::Unbuildable => Class::Hold,
+        // What nobody foresaw is asked again: fast if the service says that it failed, else slowly.
+        Code::Other if status >= 500 => Class::Ambiguous,
+        Code::Other => Class::Hold,
+    }
+}
+
+/// An answer without a code: from something between us and the service, or from a broken one.
+fn of_status(status: u16, message: &str) -> (Class, Reason) {
+    let (class, code) = match status {
+        413 => (Class::Refused, Code::TooLarge),
+        429 => (Class::Throttled, Code::TooMany),
+        400..=499 => (Class::Hold, Code::HttpClientError),
+        500.. => (Class::Ambiguous, Code::HttpServerError),
+        _ => (Class::Ambiguous, Code::Broken),
+    };
+    let text = if status >= 400 { format!("HTTP{status}").into() } else { code.as_str().into() };
+    (class, Reason { code, text, message: shortened(message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(code: &str, status: u16, message: &str) -> Class {
+        let error =
+            PutError::Service { code: Some(code.to_owned()), status, message: message.to_owned() };
+        classify(&error).0
+    }
+
+    #[test]
+    fn every_code_of_the_service_means_what_the_table_says_whatever_the_status() {
+        for status in [400, 403, 500, 503] {
+            assert_eq!(
+                class("ServiceUnavailableException", status, "Slow down."),
+                Class::Unavailable
+            );
+            assert_eq!(class("ThrottlingException", status, ""), Class::Throttled);
+            assert_eq!(class("InternalFailure", status, ""), Class::Ambiguous);
+            for code in
+                ["ValidationException", "InvalidArgumentException", "SerializationException"]
+            {
+                assert_eq!(class(code, status, ""), Class::Refused);
+            }
+            for code in [
+                "ResourceNotFoundException",
+                "InvalidKMSResourceException",
+                "AccessDeniedException",
+                "ExpiredTokenException",
+                "UnrecognizedClientException",
+                "InvalidSignatureException",
+                "InvalidSourceException",
+                "RequestExpired",
+                "UnknownOperationException",
+            ] {
+                assert_eq!(class(code, status, ""), Class::Hold);
+            }
+        }
+        let kinesis =
+            "This operation is not permitted on KinesisStreamAsSource delivery stream type.";
+        assert_eq!(class("InvalidArgumentException", 400, kinesis), Class::Hold);
+        assert_eq!(class("SomethingNew", 400, ""), Class::Hold);
+        assert_eq!(class("SomethingNew", 500, ""), Class::Ambiguous);
+    }
+
+    #[test]
+    fn what_has_no_code_is_judged_by_its_status() {
+        let classes = [413, 429, 403, 407, 502, 200].map(|status| {
+            classify(&PutError::Broken { status: Some(status), message: String::new() }).0
+        });
+        assert_eq!(
+            classes,
+            [
+                Class::Refused,
+                Class::Throttled,
+                Class::Hold,
+                Class::Hold,
+                Class::Ambiguous,
+                Class::Ambiguous
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_is_short_and_on_one_line() {
+        let reason = Reason::service("X", &"a\nb".repeat(1_000));
+        assert_eq!(reason.message.chars().count(), MESSAGE_CHARS_MAX);
+        assert!(!reason.message.contains('\n'));
+        assert_eq!((reason.code, &*reason.text), (Code::Other, "X"));
+    }
+}

@@ -1,0 +1,84 @@
+//! The words between the backlog and the worker: what a request is made of, and what became of it.
+//!
+//! Plain data. It decides nothing.
+
+use std::time::Instant;
+
+use crate::pipeline::Batch;
+
+/// The most that one request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Records: 1 to 500.
+    pub(super) records_max: usize,
+    /// Raw bytes. A single larger record goes alone.
+    pub(super) bytes_max: usize,
+}
+
+/// Names one record of the backlog while it is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pick {
+    pub(super) batch: u64,
+    pub(super) index: u32,
+    pub(super) bytes: u32,
+}
+
+/// The records of one request, of each batch in a run, in the order in which they are sent.
+#[derive(Debug)]
+#[must_use = "its records are marked as under way until they are settled or put back"]
+pub(super) struct Request {
+    pub(super) picks: Vec<Pick>,
+    pub(super) bytes: usize,
+    /// Whether it is part of finding out who is at fault.
+    pub(super) is_inquest: bool,
+}
+
+/// The part of a batch that one request delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// When the oldest record of its batch was accepted.
+    pub(super) opened_at: Instant,
+}
+
+/// What settling has brought.
+#[derive(Debug, Default)]
+pub(super) struct Settlement {
+    /// The parts of batches that were delivered.
+    pub(super) parts: Vec<Part>,
+    /// Batches of which everything is settled, to be told so: dropped, they would count as lost.
+    pub(super) done: Vec<Batch>,
+    /// How many records wait to be sent again.
+    pub(super) again: usize,
+}
+
+/// What the answer says of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The service has it.
+    Put,
+    /// It failed, and is sent again.
+    Again,
+    /// It alone is at fault, and is set aside.
+    Aside,
+}
+
+/// What a refusal has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The refused records are looked into.
+    Open,
+    /// One record was set aside.
+    SetAside {
+        /// How large it is.
+        bytes: usize,
+    },
+    /// The stream is at fault and is to be held.
+    Hold,
+}
+
+/// The picks of each batch, which stand together.
+pub(super) fn runs(picks: &[Pick]) -> impl Iterator<Item = (u64, &[Pick])> {
+    picks
+        .chunk_by(|a, b| a.batch == b.batch)
+        .filter_map(|run| run.first().map(|first| (first.batch, run)))
+}

@@ -1,0 +1,282 @@
+//! The other half of a worker: what is done when a request came back.
+//!
+//! Every record is settled by its own index in the answer, whatever the answer's counts say. Failed
+//! records stay in the backlog.
+
+use std::time::Instant;
+
+use super::answer::{Entry, PutAnswer};
+use super::code::Code;
+use super::flow::{Begin, Change, Fate, Standing};
+use super::metrics::RequestResult;
+use super::outcome::{self, Class, Reason};
+use super::request::{self, Request, Verdict};
+use super::status::{StreamReason, StreamState, StreamStatus};
+use super::worker::{Flight, Worker};
+use crate::pipeline::{Batch, Delivered};
+use crate::record::billed_bytes;
+
+impl Worker {
+    /// A request came back: its records are settled, or wait for another try.
+    pub(super) fn land(&mut self, flight: Flight) {
+        let now = Instant::now();
+        let Flight { request, begin, result } = flight;
+        self.metrics.request_seconds.record(now.saturating_duration_since(begin.at).as_secs_f64());
+        match result {
+            Ok(answer) if answer.entries.len() == request.picks.len() => {
+                match refusal(&answer.entries) {
+                    Some(reason) => self.refused(now, begin, request, &reason),
+                    None => self.answered(now, begin, request, answer),
+                }
+            }
+            Ok(answer) => {
+                self.metrics.answers_unfit.increment(1);
+                self.report.wrong_length(request.picks.len(), answer.entries.len());
+                let reason = Reason::ours(Code::WrongLength, "answer does not fit its request");
+                self.failed(now, begin, request, Class::Ambiguous, reason);
+            }
+            Err(error) => match outcome::classify(&error) {
+                (Class::Refused, reason) => self.refused(now, begin, request, &reason),
+                (class, reason) => self.failed(now, begin, request, class, reason),
+            },
+        }
+    }
+
+    fn answered(&mut self, now: Instant, begin: Begin, request: Request, answer: PutAnswer) {
+        let PutAnswer { encrypted, entries } = answer;
+        self.metrics.count_encrypted(encrypted);
+        let failed = self.count_entries(&entries);
+        let put = entries.len() - failed;
+        self.metrics.count_request(if failed == 0 {
+            RequestResult::Ok
+        } else {
+            RequestResult::Partial
+        });
+        self.count_delivered(&request, &entries, put);
+        if let Some(reason) = first_failure(&entries) {
+            self.report.failed(now, failed, entries.len(), &reason);
+            self.reason = Some(reason);
+        }
+        let changes = self.flow.ended(now, begin, Fate::Answered { put, failed });
+        self.note(&changes);
+        let tickets = self.backlog.tickets(&request);
+        let aside = asides(&request, &entries, put > 0);
+        let flow = &mut self.flow;
+        let settlement = self.backlog.settle(
+            request,
+            now,
+            begin.at,
+            |place| fate(entries.get(place), put > 0),
+            |attempt| now + flow.record_wait(attempt),
+        );
+        if put > 0 {
+            self.last_success_at = Some(now);
+        }
+        for (bytes, reason) in aside {
+            self.report.set_aside(bytes, &reason);
+        }
+        self.metrics.records_retried.increment(settlement.again as u64);
+        for part in settlement.parts {
+            let took = now.saturating_duration_since(part.opened_at);
+            self.metrics.delivery_seconds.record(took.as_secs_f64());
+        }
+        if !tickets.is_empty() {
+            self.shared.post.settle(tickets.into_iter().filter_map(|(place, ticket)| {
+                let Some(Entry::Put(id)) = entries.get(place) else { return None };
+                Some((ticket, Delivered { record_id: id.as_str().into(), encrypted }))
+            }));
+        }
+        self.let_go(settlement.done);
+    }
+
+    /// One record of the request is at fault, or the stream.
+    fn refused(&mut self, now: Instant, begin: Begin, request: Request, reason: &Reason) {
+        self.metrics.count_request(RequestResult::Refused);
+        self.metrics.count_failed(reason.code, request.picks.len());
+        self.report.failed(now, request.picks.len(), request.picks.len(), reason);
+        let changes = self.flow.ended(now, begin, Fate::Failed(Class::Refused));
+        self.reason = Some(reason.clone());
+        self.note(&changes);
+        let (verdict, done) = self.backlog.refused(request, now, begin.at);
+        match verdict {
+            Verdict::Open => {}
+            Verdict::SetAside { bytes } => self.report.set_aside(bytes, reason),
+            Verdict::Hold => self.hold(now),
+        }
+        self.let_go(done);
+    }
+
+    /// What looked like a record's fault is the stream's.
+    pub(super) fn hold(&mut self, now: Instant) {
+        let change = self.flow.hold(now);
+        self.note(change.as_slice());
+    }
+
+    /// The request came to nothing, and no record is to blame.
+    fn failed(
+        &mut self,
+        now: Instant,
+        begin: Begin,
+        request: Request,
+        class: Class,
+        reason: Reason,
+    ) {
+        let records = request.picks.len();
+        self.metrics.count_request(result_of(class));
+        self.metrics.count_failed(reason.code, records);
+        self.metrics.records_retried.increment(records as u64);
+        if class == Class::Ambiguous {
+            self.metrics.records_ambiguous.increment(records as u64);
+        }
+        if class != Class::Hold {
+            self.report.failed(now, records, records, &reason);
+        }
+        self.reason = Some(reason);
+        let changes = self.flow.ended(now, begin, Fate::Failed(class));
+        self.note(&changes);
+        // When something goes again is the stream's matter here, not the record's.
+        self.backlog.failed(request, |_| now);
+    }
+
+    fn count_entries(&self, entries: &[Entry]) -> usize {
+        let mut failed = 0;
+        let mut ambiguous = 0;
+        for entry in entries {
+            if let Entry::Failed { code, .. } = entry {
+                let code = code.as_deref().map_or(Code::Missing, Code::of);
+                self.metrics.count_failed(code, 1);
+                failed += 1;
+                // A throttled record was not taken. Of any other failure the service says that
+                // the record may have been written.
+                ambiguous += u64::from(code != Code::ServiceUnavailable);
+            }
+        }
+        self.metrics.records_ambiguous.increment(ambiguous);
+        failed
+    }
+
+    fn count_delivered(&self, request: &Request, entries: &[Entry], put: usize) {
+        let (mut bytes, mut billed) = (0, 0);
+        for (pick, entry) in request.picks.iter().zip(entries) {
+            if matches!(entry, Entry::Put(_)) {
+                bytes += u64::from(pick.bytes);
+                billed += billed_bytes(pick.bytes as usize) as u64;
+            }
+        }
+        self.metrics.records_delivered.increment(put as u64);
+        self.metrics.bytes_delivered.increment(bytes);
+        self.metrics.bytes_billed.increment(billed);
+    }
+
+    /// Lets batches go of which everything is settled, and wakes who waits for that.
+    fn let_go(&self, done: Vec<Batch>) {
+        if done.is_empty() {
+            return;
+        }
+        done.into_iter().for_each(Batch::settle);
+        if self.lane.take_awaited() {
+            self.shared.post.ring_all();
+        }
+    }
+
+    fn note(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.report.changed(*change, self.reason.as_ref());
+        }
+    }
+
+    /// Shows the state as it is now.
+    pub(super) fn publish(&mut self) {
+        let counts = self.backlog.counts();
+        let state = match self.flow.standing() {
+            Standing::Flowing => StreamState::Flowing,
+            Standing::BackingOff => StreamState::BackingOff,
+            Standing::CircuitOpen => StreamState::CircuitOpen,
+            Standing::Held => StreamState::Held,
+        };
+        if state == StreamState::Flowing && counts.suspect == 0 && counts.failed == 0 {
+            self.reason = None;
+        }
+        let reason = self.reason.as_ref().map(|reason| StreamReason {
+            code: reason.text.clone(),
+            message: reason.message.clone(),
+        });
+        self.status.send_modify(|status| {
+            if status.state != state {
+                status.since = Instant::now();
+            }
+            *status = StreamStatus {
+                stream: status.stream.clone(),
+                state,
+                since: status.since,
+                reason,
+                batches: self.backlog.batches(),
+                records_waiting: counts.ready + counts.failed + counts.suspect,
+                records_in_flight: counts.in_flight,
+                records_set_aside: counts.aside,
+                requests_in_flight: self.flights.len(),
+                requests_in_flight_limit: self.flow.limit(),
+                oldest_accepted_at: self.backlog.oldest(),
+                last_success_at: self.last_success_at,
+            };
+        });
+        if counts.undelivered() == 0 && self.batches.is_empty() {
+            self.shared.idle.finished(&self.is_busy);
+        }
+    }
+}
+
+/// What becomes of a record, by its entry. `has_put`: another record of its request went through.
+fn fate(entry: Option<&Entry>, has_put: bool) -> request::Fate {
+    match entry {
+        Some(Entry::Put(_)) => request::Fate::Put,
+        Some(Entry::Failed { code: Some(code), .. })
+            if has_put && outcome::is_of_record(Code::of(code)) =>
+        {
+            request::Fate::Aside
+        }
+        Some(Entry::Failed { .. }) | None => request::Fate::Again,
+    }
+}
+
+/// Why an answer is as good as a refusal: each of its records has an error that is a record's own.
+fn refusal(entries: &[Entry]) -> Option<Reason> {
+    let is_refused = |entry: &Entry| fate(Some(entry), true) == request::Fate::Aside;
+    entries.iter().all(is_refused).then(|| entries.first().and_then(reason_of)).flatten()
+}
+
+/// The records that are set aside: how large each is, and why.
+fn asides(request: &Request, entries: &[Entry], has_put: bool) -> Vec<(usize, Reason)> {
+    let with_bytes = request.picks.iter().map(|pick| pick.bytes as usize).zip(entries);
+    with_bytes
+        .filter(|(_, entry)| fate(Some(entry), has_put) == request::Fate::Aside)
+        .filter_map(|(bytes, entry)| Some((bytes, reason_of(entry)?)))
+        .collect()
+}
+
+fn first_failure(entries: &[Entry]) -> Option<Reason> {
+    entries.iter().find_map(reason_of)
+}
+
+fn reason_of(entry: &Entry) -> Option<Reason> {
+    match entry {
+        Entry::Put(_) => None,
+        Entry::Failed { code: Some(code), message } => {
+            Some(Reason::service(code, message.as_deref().unwrap_or_default()))
+        }
+        Entry::Failed { code: None, .. } => {
+            Some(Reason::ours(Code::Missing, "an entry of the answer has neither an id nor a code"))
+        }
+    }
+}
+
+const fn result_of(class: Class) -> RequestResult {
+    match class {
+        Class::Throttled => RequestResult::Throttled,
+        Class::Unavailable => RequestResult::Unavailable,
+        Class::Ambiguous => RequestResult::Ambiguous,
+        Class::Unreachable => RequestResult::Unreachable,
+        Class::Refused => RequestResult::Refused,
+        Class::Hold => RequestResult::Hold,
+    }
+}

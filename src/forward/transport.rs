@@ -1,0 +1,95 @@
+//! The HTTP client under the SDK: rustls over ring, a proxy, and certificates of one's own.
+//!
+//! It reads the CA file and checks what the configuration says; it opens no connection.
+
+use std::fs;
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use super::{Credentials, StartError, Upstream};
+
+/// What a file of certificates has at least once in it.
+const PEM_MARK: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The client for this upstream.
+pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, StartError> {
+    check_endpoint(upstream)?;
+    let proxy = proxy(upstream)?;
+    let context = tls_context(upstream)?;
+    let is_plain = upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
+    if is_plain && upstream.credentials == Credentials::Embedded {
+        // Nothing needs TLS then, and reading the system's certificates takes time.
+        return Ok(Builder::new().build_http());
+    }
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context.clone())
+            .proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    });
+    Ok(client)
+}
+
+fn check_endpoint(upstream: &Upstream) -> Result<(), StartError> {
+    let Some(endpoint) = &upstream.endpoint else { return Ok(()) };
+    let is_good = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+        uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
+    });
+    if is_good { Ok(()) } else { Err(StartError::Endpoint { url: endpoint.clone() }) }
+}
+
+/// The configured proxy for HTTPS, and none out of the environment.
+///
+/// The addresses from which credentials come are asked over plain HTTP, and so never through it.
+fn proxy(upstream: &Upstream) -> Result<ProxyConfig, StartError> {
+    match &upstream.proxy {
+        None => Ok(ProxyConfig::disabled()),
+        Some(url) => ProxyConfig::https(url.as_str())
+            .map_err(|error| StartError::Proxy { message: error.to_string() }),
+    }
+}
+
+fn tls_context(upstream: &Upstream) -> Result<TlsContext, StartError> {
+    let bad = |message: String| StartError::CaFile {
+        path: upstream.ca_file.clone().unwrap_or_default(),
+        message,
+    };
+    let mut store = TrustStore::empty().with_native_roots(true);
+    if let Some(path) = &upstream.ca_file {
+        let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
+        if !String::from_utf8_lossy(&pem).contains(PEM_MARK) {
+            return Err(bad("it has no certificate in PEM".to_owned()));
+        }
+        store = store.with_pem_certificate(pem);
+    }
+    TlsContext::builder().with_trust_store(store).build().map_err(|error| bad(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_used_is_refused_at_start() {
+        let upstream = |set: fn(&mut Upstream)| {
+            let mut upstream = Upstream::default();
+            set(&mut upstream);
+            http_client(&upstream).map(|_| ())
+        };
+        assert!(upstream(|_| ()).is_ok());
+        assert!(upstream(|u| u.endpoint = Some("http://127.0.0.1:1/".into())).is_ok());
+        let endpoint = upstream(|u| u.endpoint = Some("127.0.0.1:1".into()));
+        assert!(matches!(endpoint, Err(StartError::Endpoint { .. })));
+        let proxy = upstream(|u| u.proxy = Some("::".into()));
+        assert!(matches!(proxy, Err(StartError::Proxy { .. })));
+        let ca_file = upstream(|u| u.ca_file = Some("/nonexistent/ca.pem".into()));
+        assert!(matches!(ca_file, Err(StartError::CaFile { .. })));
+    }
+}

@@ -1,0 +1,189 @@
+//! One stream's worker: takes its batches, keeps requests under way, and settles every record.
+//!
+//! The loop and its effects are here; which records go is `plan`'s to say, whether anything may go is
+//! `flow`'s, what a failure means is `outcome`'s. It drops no record that is not settled but at the end.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::answer::{PutAnswer, PutError};
+use super::body;
+use super::firehose::Firehose;
+use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
+use super::metrics::StreamMetrics;
+use super::outcome::Reason;
+use super::plan::Backlog;
+use super::report::Report;
+use super::request::{Bounds, Request};
+use super::room::{Place, Room};
+use super::status::StreamStatus;
+use super::thread::{Idle, Mode};
+use crate::pipeline::{Batch, Lane, Post};
+use crate::record::StreamName;
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) firehose: Rc<Firehose>,
+    pub(super) room: Room,
+    pub(super) post: Post,
+    pub(super) modes: watch::Receiver<Mode>,
+    pub(super) idle: Rc<Idle>,
+}
+
+/// One stream's worker. See the module; `settle` has the other half of it.
+pub(super) struct Worker {
+    pub(super) stream: StreamName,
+    pub(super) lane: std::sync::Arc<Lane>,
+    pub(super) shared: Shared,
+    pub(super) bounds: Bounds,
+    pub(super) flow: Flow,
+    pub(super) backlog: Backlog,
+    pub(super) metrics: StreamMetrics,
+    pub(super) report: Report,
+    pub(super) reason: Option<Reason>,
+    pub(super) last_success_at: Option<Instant>,
+    pub(super) random: fastrand::Rng,
+    pub(super) batches: mpsc::UnboundedReceiver<Box<Batch>>,
+    pub(super) flights: JoinSet<Flight>,
+    pub(super) status: watch::Sender<StreamStatus>,
+    /// Whether the thread counts this worker as having something to deliver.
+    pub(super) is_busy: Rc<Cell<bool>>,
+}
+
+/// A request that came back.
+pub(super) struct Flight {
+    pub(super) request: Request,
+    pub(super) begin: Begin,
+    pub(super) result: Result<PutAnswer, PutError>,
+}
+
+/// What to wait for before the next look.
+enum Next {
+    /// A change: a batch, an answer, the mode, or this time.
+    Change(Option<Instant>),
+    /// Room for so many bytes, or a change.
+    Room { bytes: usize },
+}
+
+impl Worker {
+    /// Works until the mode says that it is over.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mode = *self.shared.modes.borrow_and_update();
+            if mode == Mode::Drain {
+                self.flow_hurries();
+            }
+            while let Ok(batch) = self.batches.try_recv() {
+                self.backlog.push(batch);
+            }
+            while let Some(flight) = self.flights.try_join_next() {
+                self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
+            }
+            if mode == Mode::End {
+                return self.backlog.close();
+            }
+            let next = self.send_all(None);
+            self.publish();
+            self.wait(next).await;
+        }
+    }
+
+    /// Sends what may be sent now, the first request into a place of so many bytes if there is one.
+    fn send_all(&mut self, mut found: Option<(Place, usize)>) -> Next {
+        loop {
+            let now = Instant::now();
+            let mut bounds = self.bounds;
+            if let Some((_, bytes)) = found {
+                bounds.bytes_max = bounds.bytes_max.min(bytes);
+            }
+            let permit = self.flow.permit(now, self.flights.len());
+            let request = match permit {
+                Permit::Full => self.backlog.next(now, bounds),
+                Permit::Probe => self.backlog.next_probe(&mut self.random),
+                Permit::Nothing { until } => return Next::Change(until),
+            };
+            let Some(request) = request else {
+                if permit == Permit::Full && self.backlog.is_stuck() {
+                    self.hold(now);
+                    continue;
+                }
+                return Next::Change(self.backlog.next_at(now));
+            };
+            let bytes = request.bytes;
+            let found = found.take().map(|(place, _)| place);
+            let Some(place) = found.or_else(|| self.shared.room.try_take(bytes)) else {
+                self.backlog.put_back(request);
+                return Next::Room { bytes };
+            };
+            self.send(now, permit, request, place);
+        }
+    }
+
+    fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
+        let records = self.backlog.records(&request);
+        let body = body::encode(&self.stream, records, request.picks.len(), request.bytes);
+        let begin = self.flow.began(now, permit, self.flights.len() + 1);
+        let firehose = Rc::clone(&self.shared.firehose);
+        let stream = self.stream.clone();
+        self.flights.spawn_local(async move {
+            let result = firehose.put(&stream, body).await;
+            drop(place);
+            Flight { request, begin, result }
+        });
+    }
+
+    async fn wait(&mut self, next: Next) {
+        let (until, bytes) = match next {
+            Next::Change(until) => (until, None),
+            Next::Room { bytes } => (None, Some(bytes)),
+        };
+        let room = self.shared.room.clone();
+        let found = tokio::select! {
+            batch = self.batches.recv() => {
+                if let Some(batch) = batch {
+                    self.backlog.push(batch);
+                } else {
+                    // The thread is over: so is this worker, as the mode is about to say.
+                    self.shared.modes.changed().await.ok();
+                }
+                None
+            }
+            Some(flight) = self.flights.join_next() => {
+                self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
+                None
+            }
+            Ok(()) = self.shared.modes.changed() => None,
+            () = sleep_until(until) => None,
+            found = take(&room, bytes) => Some(found),
+        };
+        if found.is_some() {
+            // What it finds now goes into the place; the loop looks again in any case.
+            let _next = self.send_all(found);
+        }
+    }
+
+    fn flow_hurries(&mut self) {
+        let now = Instant::now();
+        self.flow.hurry(now);
+        self.backlog.shorten(now + HURRIED_WAIT_MAX);
+    }
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn take(room: &Room, bytes: Option<usize>) -> (Place, usize) {
+    match bytes {
+        Some(bytes) => (room.take(bytes).await, bytes),
+        None => std::future::pending().await,
+    }
+}
