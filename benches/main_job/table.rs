@@ -140,14 +140,13 @@ fn show_process(
             write!(f, " {answer:>9.0}")?;
         }
     }
-    let mib = |of: fn(&Memory) -> u64| memory.map_or(String::new(), |m| format!("{:.1}", mib(of(&m))));
+    let mib =
+        |of: fn(&Memory) -> u64| memory.map_or(String::new(), |m| format!("{:.1}", mib(of(&m))));
     let (peak, anonymous) = (mib(|memory| memory.rss_peak), mib(|memory| memory.anonymous));
     writeln!(f, " {peak:>9} {anonymous:>9} {:>8}", medians.refused)
 }
 
 fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {
-    let show =
-        |spread: Spread| format!("{:.2} ({:.2}, {:.2})", spread.median, spread.min, spread.max);
     let rate = ratio(result, |round| round.pipe.rate, |round| round.server.rate);
     writeln!(
         f,
@@ -162,7 +161,17 @@ fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {
         show(figure(result, Figure::P50ToServer)),
         show(figure(result, Figure::P99ToServer)),
         show(figure(result, Figure::P999ToServer)),
-    )
+    )?;
+    let beside = |figure: fn(&Sample) -> f64| ratio_beside(result, figure).map(show);
+    let answers = (beside(|s| s.p50_us), beside(|s| s.p99_us), beside(|s| s.p999_us));
+    if let (Some(p50), Some(p99), Some(p999)) = answers {
+        writeln!(f, "  answers to both at once: p50 {p50}, p99 {p99}, p99.9 {p999}")?;
+    }
+    Ok(())
+}
+
+fn show(spread: Spread) -> String {
+    format!("{:.2} ({:.2}, {:.2})", spread.median, spread.min, spread.max)
 }
 
 fn show_targets(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fmt::Result {
