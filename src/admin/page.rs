@@ -69,6 +69,7 @@ fn section(html: &mut Html, name: &str, values: &Map<String, Value>, depth: usiz
 fn part(html: &mut Html, name: &str, value: &Value, depth: usize) {
     match value {
         value if is_plain(value) => {}
+        Value::Object(values) if values.is_empty() => {}
         Value::Array(rows) => {
             let rows: Vec<(Option<&str>, &Value)> = rows.iter().map(|row| (None, row)).collect();
             html.raw("<h2>").text(&headline(name)).raw("</h2>");
@@ -206,17 +207,15 @@ const FIRST: &[&str] = &[
     "stream",
     "state",
     "phase",
+    "reason",
     "ack",
-    "accepted",
-    "records_in",
-    "delivered",
-    "records_out",
-    "in_memory",
-    "records_held",
+    "records_in_memory",
     "oldest_age_seconds",
-    "in_flight",
-    "errors",
-    "last_error",
+    "last_success_age_seconds",
+    "records_waiting",
+    "records_in_flight",
+    "records_set_aside",
+    "memory_bytes",
 ];
 
 const HEAD_BEFORE_STYLE: &str = "<!doctype html><html lang=en><head><meta charset=utf-8>\

@@ -107,7 +107,7 @@ impl View {
             "connections": self.ingest.connections(),
             "requests": self.ingest.requests(),
             "memory_bytes": memory_bytes,
-            "memory_bytes_max": self.memory_bytes_max,
+            "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
         })
     }

@@ -211,7 +211,6 @@ def test_the_policy_allows_named_actions_on_named_resources_and_no_more():
         actions += statement["Action"]
 
     assert sorted(actions) == [
-        "firehose:DescribeDeliveryStream",
         "firehose:PutRecordBatch",
         "kms:Decrypt",
         "kms:GenerateDataKey",
