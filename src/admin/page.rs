@@ -293,12 +293,13 @@ mod tests {
         let html = page(&json!({
             "uptime_seconds": 61,
             "streams": [
-                { "errors": 2, "name": "orders", "records_in": 1_234_567, "state": "held" },
-                { "name": "clicks", "records_in": 1, "extra": true },
+                { "batches": 2, "name": "orders", "records_in_memory": 1_234_567, "state": "held" },
+                { "name": "clicks", "records_in_memory": 1, "extra": true },
             ],
         }));
         assert!(html.contains("<dt>Uptime</dt><dd>1 min 1 s</dd>"), "{html}");
-        let heads = "<th>Name</th><th>State</th><th>Records in</th><th>Errors</th><th>Extra</th>";
+        let heads =
+            "<th>Name</th><th>State</th><th>Records in memory</th><th>Batches</th><th>Extra</th>";
         assert!(html.contains(heads), "{html}");
         assert!(html.contains("<td>orders</td><td>held</td><td class=number>1,234,567</td>"));
         assert!(html.contains("<td>clicks</td><td>-</td>"), "{html}");
