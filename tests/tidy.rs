@@ -173,6 +173,18 @@ fn files_say_what_they_own_and_are_short() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+#[test]
+fn there_is_one_tls_library_and_no_second_crypto_library() {
+    let lock =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let is_locked = |name: &str| lock.contains(&format!("name = \"{name}\"\n"));
+    assert!(is_locked("rustls") && is_locked("ring"));
+    for other in ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "s2n-tls"] {
+        assert!(!is_locked(other), "{other} is in the tree");
+    }
+    assert_eq!(lock.matches("name = \"rustls\"\n").count(), 1, "one rustls");
+}
+
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }

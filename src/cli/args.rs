@@ -20,7 +20,7 @@ pub(super) enum Command {
     /// Take records and deliver them, until SIGTERM
     Serve(Serve),
     /// Say what a configuration means, or all that is wrong with it
-    Check(ConfigFile),
+    Check(Check),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -36,6 +36,15 @@ pub(super) struct ConfigFile {
     /// The configuration file [otherwise: STANDPIPE_CONFIG, or none]
     #[arg(long = "config", value_name = "FILE")]
     pub(super) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// Ask the service too: are there credentials, and do the streams take records?
+    #[arg(long)]
+    pub(super) live: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,17 +4,42 @@ use std::fmt::Write as _;
 
 use crate::app;
 use crate::config::Preset;
+use crate::forward;
 use crate::ingest::StreamSettings;
+use crate::record::StreamName;
 
 use super::args;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 
 /// How many streams are listed one by one.
 const STREAMS_LISTED_MAX: usize = 20;
 
-pub(super) fn run(file: &args::ConfigFile) -> Result<(), Failure> {
-    let loaded = super::load(file.path.as_deref(), Preset::Service)?;
-    super::print(&facts(&loaded.config))
+pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
+    let loaded = super::load(check.config.path.as_deref(), Preset::Service)?;
+    super::print(&facts(&loaded.config))?;
+    if check.live { live(&loaded.config) } else { Ok(()) }
+}
+
+/// Asks the service about the streams that are listed.
+fn live(config: &app::Config) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(Exit::Internal, format!("the system gives no runtime: {error}"))
+    })?;
+    let names: Vec<StreamName> =
+        config.ingest.streams.iter().map(|stream| stream.name.clone()).collect();
+    let looks = runtime
+        .block_on(forward::look(&config.forward, &names))
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
+    super::print(&lines.concat())?;
+    match looks.iter().filter(|look| !look.is_well).count() {
+        0 => Ok(()),
+        ill => {
+            let message = format!("{ill} of {} streams can not be delivered to now", looks.len());
+            Err(Failure::new(Exit::Unavailable, message))
+        }
+    }
 }
 
 /// What somebody wants to know before they start it.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::config::{Credentials as KeyPair, StalledStreamProtectionConfig};
-use aws_sdk_firehose::error::SdkError;
-use aws_sdk_firehose::operation::put_record_batch::{PutRecordBatchError, PutRecordBatchOutput};
+use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
 use aws_sdk_firehose::{Client, Config as ClientConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use tokio::sync::OnceCell;
 
-use super::answer::{Entry, PutAnswer, PutError, Unready};
+use super::answer::{Described, Entry, PutAnswer, PutError, Unready};
 use super::code::Code;
 use super::transport;
 use super::{Config, Credentials, StartError, Upstream};
@@ -82,6 +82,28 @@ impl Firehose {
             self.client.replace(Arc::default());
         }
         result
+    }
+
+    /// Asks what the service says of a stream, with one `DescribeDeliveryStream`.
+    pub(super) async fn describe(&self, stream: &StreamName) -> Result<Described, PutError> {
+        let asked = tokio::time::timeout(self.attempt_timeout, self.describe_unbounded(stream));
+        asked.await.unwrap_or(Err(PutError::Timeout))
+    }
+
+    async fn describe_unbounded(&self, stream: &StreamName) -> Result<Described, PutError> {
+        let client = Arc::clone(&self.client.borrow());
+        let client = client.get_or_try_init(|| self.connect()).await?;
+        let sent =
+            client.describe_delivery_stream().delivery_stream_name(stream.as_str()).send().await;
+        let output = sent.map_err(|error| failure(&error))?;
+        let description = output.delivery_stream_description.ok_or_else(|| PutError::Broken {
+            status: None,
+            message: "the answer has no description".to_owned(),
+        })?;
+        Ok(Described {
+            status: description.delivery_stream_status.as_str().to_owned(),
+            source: description.delivery_stream_type.as_str().to_owned(),
+        })
     }
 
     async fn put_unbounded(
@@ -192,7 +214,10 @@ fn answer(output: PutRecordBatchOutput) -> PutAnswer {
     PutAnswer { encrypted, entries }
 }
 
-fn failure(error: &SdkError<PutRecordBatchError, HttpResponse>) -> PutError {
+fn failure<E>(error: &SdkError<E, HttpResponse>) -> PutError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
     match error {
         SdkError::TimeoutError(_) => PutError::Timeout,
         SdkError::ServiceError(service) => {
@@ -211,7 +236,7 @@ fn failure(error: &SdkError<PutRecordBatchError, HttpResponse>) -> PutError {
 }
 
 /// It was not sent, or not answered: for want of credentials, of a connection, or midway.
-fn undispatched(error: &SdkError<PutRecordBatchError, HttpResponse>) -> PutError {
+fn undispatched<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> PutError {
     let message = words(error);
     if causes(error).any(|cause| cause.is::<CredentialsError>()) {
         return PutError::Unready(Unready::NoCredentials { message });

@@ -25,6 +25,7 @@ mod handle;
 mod held;
 mod hold;
 mod inquest;
+mod look;
 pub mod metrics;
 mod outcome;
 mod plan;
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
+pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use status::{StreamReason, StreamState, StreamStatus};
 

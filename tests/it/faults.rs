@@ -109,6 +109,27 @@ fn throttled_requests_are_sent_again() {
 }
 
 #[test]
+fn a_quota_that_is_far_exceeded_is_used_up_and_never_loses_a_record() {
+    let upstream = Upstream::start();
+    let quota = json!({"records_per_s": 1_000, "requests_per_s": 50, "bytes_per_s": 1_000_000});
+    upstream.control("PUT", "/emulator/streams/demo/quota", &quota);
+    let pipe = impatient(&upstream).start();
+    let mut ledger = Ledger::default();
+    post(&pipe, &mut ledger, 300);
+    // Three thousand records at a thousand a second, of which the first thousand are at hand.
+    pipe.settle();
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+    let throttled = pipe.metric("standpipe_forward_records_failed_total", "ServiceUnavailable");
+    assert!(throttled > 0.0, "the quota did bite");
+}
+
+#[test]
+fn an_outage_that_refuses_every_connection_is_survived() {
+    assert_eq!(survive(&json!({"outage": "refuse"})).0, 0);
+    assert_eq!(survive(&json!({"outage": "unavailable"})).0, 0);
+}
+
+#[test]
 fn internal_failures_are_sent_again() {
     let faults = json!({"error_code": "InternalFailure", "error_status": 500, "error_rate": 0.7});
     assert_eq!(survive(&faults).0, 0);

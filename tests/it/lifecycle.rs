@@ -40,6 +40,39 @@ fn all_faults_of_a_configuration_are_said_at_once_with_their_lines() {
     }
 }
 
+/// Runs `check --live`, and says how it ended and what it printed.
+fn check_live(setup: &Setup) -> (i32, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = setup.command_of(&directory, &["check", "--live"]);
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let said = [stdout, stderr].concat();
+    (status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_live_check_asks_the_service_about_each_stream() {
+    let upstream = Upstream::start();
+    let (code, said) = check_live(&Setup::new(&upstream.endpoint()));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("demo: ACTIVE, takes records"), "{said}");
+
+    let both = Setup::new(&upstream.endpoint()).set("STANDPIPE_STREAMS", "demo,missing");
+    let (code, said) = check_live(&both);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("missing: ResourceNotFoundException"), "{said}");
+    assert!(said.contains("1 of 2 streams can not be delivered to now"), "{said}");
+}
+
+#[test]
+fn a_live_check_says_that_credentials_are_missing() {
+    let setup = Setup::new("http://127.0.0.1:9")
+        .set("AWS_ACCESS_KEY_ID", "")
+        .set("AWS_SECRET_ACCESS_KEY", "");
+    let (code, said) = check_live(&setup);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("NoCredentials"), "{said}");
+}
+
 #[test]
 fn durable_is_refused_by_a_pipe_without_a_spool() {
     let setup = Setup::new("http://127.0.0.1:9").set("STANDPIPE_DEFAULTS_ACK", "durable");

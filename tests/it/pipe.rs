@@ -104,10 +104,15 @@ impl Setup {
 
     /// The command, in a fresh directory that holds the configuration.
     pub fn command(&self, directory: &TempDir) -> Command {
+        self.command_of(directory, &["serve"])
+    }
+
+    /// The same with other words than `serve`.
+    pub fn command_of(&self, directory: &TempDir, words: &[&str]) -> Command {
         let file = directory.path().join("standpipe.toml");
         std::fs::write(&file, &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
-        command.arg("serve").arg("--config").arg(file).args(&self.arguments);
+        command.args(words).arg("--config").arg(file).args(&self.arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", directory.path());
