@@ -11,12 +11,14 @@
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod open_files;
 mod signals;
 mod status;
 mod stop;
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,10 +117,11 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
     let metrics =
         telemetry::metrics::install().map_err(|error| StartError::Telemetry(error.to_string()))?;
     abort_on_panic();
-    let is_embedded = embedded.is_some();
+    open_files::raise(&config);
+    let data_dir = embedded.as_ref().map(|embedded| embedded.data_dir.clone());
     let app = App::start(config, embedded, level, &metrics)?;
-    if is_embedded {
-        app.introduce();
+    if let Some(data_dir) = data_dir {
+        app.introduce(&data_dir);
     }
     app.run()
 }
@@ -181,23 +184,28 @@ impl App {
     }
 
     /// Says on stdout what somebody who tries it out can do next.
-    fn introduce(&self) {
+    fn introduce(&self, data_dir: &Path) {
         let names: Vec<String> =
             self.streams.all().iter().map(|stream| stream.lane.name().to_string()).collect();
         let stream = names.first().map_or("demo", String::as_str);
         let (data, admin) = (self.ingest.local_addr(), self.admin.local_addr());
+        let emulator = self.emulator.as_ref().map_or_else(String::new, Emulator::endpoint_url);
+        let delivered = data_dir.join("delivered").join(stream);
         let text = format!(
             "Standpipe takes records at http://{data} and shows itself at http://{admin}\n\
-             An emulated Firehose delivers them to ./standpipe-data/delivered/{stream}/\n\
+             An emulated Firehose delivers them to {delivered}\n\
              \n\
              Send a record:\n  \
              curl -d '{{\"hello\":\"world\"}}' http://{data}/v1/streams/{stream}/records\n\
-             Read it back, a second later:\n  \
-             find standpipe-data/delivered/{stream} -type f | xargs cat\n\
-             Or with an AWS SDK, in the application's environment:\n  \
+             Read it back, two seconds later:\n  \
+             find {delivered} -type f | xargs cat\n\
+             Or with an AWS SDK, by the application's environment:\n  \
              AWS_ENDPOINT_URL_FIREHOSE=http://{data}\n\
+             Let three in ten records fail, and watch none get lost:\n  \
+             curl -X PUT -d '{{\"record_failure_rate\":0.3}}' {emulator}/emulator/faults\n\
              \n\
-             Stop with Ctrl-C.\n"
+             Stop with Ctrl-C.\n",
+            delivered = delivered.display()
         );
         // Who closed stdout does not want to read this.
         let _is_read = std::io::stdout().write_all(text.as_bytes()).is_ok();

@@ -31,6 +31,18 @@ fn one_connection_too_many_is_told_so_and_closed() {
 }
 
 #[test]
+fn more_connections_than_the_usual_limit_of_files_are_served() {
+    let upstream = Upstream::start();
+    let pipe = Setup::new(&upstream.endpoint()).after("ulimit -S -n 128").start();
+    let mut clients: Vec<Client> = (0..300).map(|_| pipe.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.request("POST", &Pipe::path("demo"), &[], b"x").status, 202);
+    }
+    pipe.settle();
+    assert_eq!(pipe.metric("standpipe_ingest_connections", ""), 300.0);
+}
+
+#[test]
 fn one_request_too_many_is_told_so_and_its_connection_goes_on() {
     let upstream = Upstream::start();
     upstream.fault(&json!({"latency_ms": 1_500}));

@@ -62,6 +62,7 @@ pub struct Setup {
     config: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    before: String,
 }
 
 #[expect(clippy::disallowed_types, reason = "lines of a log, in a test")]
@@ -85,13 +86,20 @@ impl Setup {
              [upstream]\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\
              [log]\nformat = \"json\"\n"
         );
-        let setup = Self { config, arguments: Vec::new(), environment: Vec::new() };
+        let setup =
+            Self { config, arguments: Vec::new(), environment: Vec::new(), before: String::new() };
         setup.set("STANDPIPE_DEFAULTS_LINGER_MS", "20").set("STANDPIPE_STREAMS", "demo")
     }
 
     /// Adds TOML to the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
+        self
+    }
+
+    /// Runs these words of the shell before it, in the same process.
+    pub fn after(mut self, words: &str) -> Self {
+        self.before = format!("{words} &&");
         self
     }
 
@@ -111,7 +119,9 @@ impl Setup {
     pub fn command_of(&self, directory: &TempDir, words: &[&str]) -> Command {
         let file = directory.path().join("standpipe.toml");
         std::fs::write(&file, &self.config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{} exec \"$0\" \"$@\"", self.before));
+        command.arg(env!("CARGO_BIN_EXE_standpipe"));
         command.args(words).arg("--config").arg(file).args(&self.arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
