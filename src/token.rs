@@ -22,13 +22,14 @@ pub struct Token {
 }
 
 impl Token {
-    /// Reads the token from `path`: the whole file but for newlines at its end.
+    /// Reads the token from `path`, which the setting `key` names: the whole file but for newlines at its
+    /// end.
     ///
     /// # Errors
     ///
     /// When the file can not be read, everybody can, or what it holds can not be sent as a token.
-    pub fn read(path: &Path) -> Result<Self, TokenError> {
-        let fault = |fault| TokenError { path: path.to_owned(), fault };
+    pub fn read(key: &'static str, path: &Path) -> Result<Self, TokenError> {
+        let fault = |fault| TokenError { key, path: path.to_owned(), fault };
         let unreadable = |error| fault(TokenFault::Unreadable(error));
         // Asked before opening: opening a pipe would wait for its writer.
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -101,6 +102,8 @@ pub(crate) enum NotShown {
 /// Why there is no token, and in which file.
 #[derive(Debug)]
 pub struct TokenError {
+    /// The setting that names the file.
+    pub key: &'static str,
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -131,7 +134,7 @@ pub enum TokenFault {
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "admin.token_file `{}`: ", self.path.display())?;
+        write!(f, "{} `{}`: ", self.key, self.path.display())?;
         match &self.fault {
             TokenFault::Unreadable(error) => write!(f, "can not be read: {error}"),
             TokenFault::NoFile => f.write_str("is not a regular file"),
@@ -169,7 +172,7 @@ mod tests {
         let path = directory.path().join("token");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        Token::read(&path)
+        Token::read("x.token_file", &path)
     }
 
     #[test]
@@ -228,9 +231,10 @@ mod tests {
             assert!(!refused(content, mode).contains("s3"), "the content is not shown");
         }
         let directory = tempfile::tempdir().unwrap();
-        let error = Token::read(directory.path()).unwrap_err();
+        let error = Token::read("x.token_file", directory.path()).unwrap_err();
         assert!(matches!(error.fault, TokenFault::NoFile));
-        let error = Token::read(&directory.path().join("none")).unwrap_err().to_string();
-        assert!(error.starts_with("admin.token_file `") && error.contains("can not be read"));
+        let error =
+            Token::read("x.token_file", &directory.path().join("none")).unwrap_err().to_string();
+        assert!(error.starts_with("x.token_file `") && error.contains("can not be read"));
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn start_within(
     if outside && config.token_file.is_none() && !config.allow_unprotected {
         return Err(StartError::Unprotected { address: config.listen });
     }
-    let token = config.token_file.as_deref().map(Token::read).transpose();
+    let token =
+        config.token_file.as_deref().map(|path| Token::read("admin.token_file", path)).transpose();
     let token = token.map_err(StartError::Token)?;
     let admin = bind("admin.listen", config.listen)?;
     let health = config.health_listen.map(|address| bind("admin.health_listen", address));

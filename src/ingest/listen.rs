@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,11 @@ impl fmt::Display for ListenError {
                 f,
                 "the data listener can not have {address}: another process has it; stop that one or \
                  set ingest.listen or ingest.unix_socket to another address"
+            ),
+            ErrorKind::AlreadyExists => write!(
+                f,
+                "the data listener can not have {address}: there is a file that is no socket; move it \
+                 away or set ingest.unix_socket to another path"
             ),
             ErrorKind::PermissionDenied => write!(
                 f,
@@ -82,13 +87,16 @@ pub(super) struct UnixSocket {
 impl UnixSocket {
     pub(super) fn bind(path: &Path) -> Result<Self, ListenError> {
         let failed = |error| ListenError { address: path.display().to_string(), error };
-        // A socket that nobody listens on is what a killed process leaves.
-        match UnixStream::connect(path) {
-            Ok(_) => return Err(failed(ErrorKind::AddrInUse.into())),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+        // A socket that nobody listens on is what a killed process leaves. The system refuses a connection
+        // to any other file in the same words: that one is somebody's, and stays where it is.
+        let is_socket = std::fs::symlink_metadata(path).map(|file| file.file_type().is_socket());
+        match (UnixStream::connect(path), is_socket) {
+            (Ok(_), _) => return Err(failed(ErrorKind::AddrInUse.into())),
+            (Err(error), Ok(true)) if error.kind() == ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(failed)?;
             }
-            Err(_) => {}
+            (Err(_), Ok(false)) => return Err(failed(ErrorKind::AlreadyExists.into())),
+            (Err(_), _) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         let socket = Self { path: path.to_owned(), listener };
@@ -140,5 +148,18 @@ mod tests {
         assert!(error.contains("another process has it"), "{error}");
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_never_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [directory.path(), &file, &link] {
+            let error = UnixSocket::bind(path).unwrap_err().to_string();
+            assert!(error.contains("is no socket"), "{error}");
+        }
+        assert_eq!(std::fs::read(&link).unwrap(), b"precious");
     }
 }

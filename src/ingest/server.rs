@@ -101,7 +101,11 @@ impl Ingest {
         ends: Vec<Ends>,
         lifecycle: &Lifecycle,
     ) -> Result<Self, StartError> {
-        let token = config.token_file.as_deref().map(Token::read).transpose();
+        let token = config
+            .token_file
+            .as_deref()
+            .map(|path| Token::read("ingest.token_file", path))
+            .transpose();
         let token = token.map_err(StartError::Token)?;
         let workers = u16::try_from(ends.len()).unwrap_or(u16::MAX);
         let listeners = tcp(config.listen, workers)?;

@@ -30,6 +30,19 @@ fn a_used_port_ends_the_start_with_one_line_that_names_it() {
 }
 
 #[test]
+fn a_token_that_is_not_fit_ends_the_start_with_the_setting_that_names_it() {
+    let token = TokenFile::new("two words");
+    for (variable, key) in [
+        ("STANDPIPE_INGEST_TOKEN_FILE", "ingest.token_file"),
+        ("STANDPIPE_ADMIN_TOKEN_FILE", "admin.token_file"),
+    ] {
+        let (code, error) = fails(&Setup::new("http://127.0.0.1:9").set(variable, token.path()));
+        assert_eq!(code, 78, "{error}");
+        assert!(error.contains(key) && error.contains("one word"), "{error}");
+    }
+}
+
+#[test]
 fn all_faults_of_a_configuration_are_said_at_once_with_their_lines() {
     let setup = Setup::new("http://127.0.0.1:9")
         .config("[[streams]]\nname = \"a b\"\nlinger = 3\n[ingest.repeats]\nwindow_ms = \"x\"\n");
