@@ -220,6 +220,7 @@ fn abort_on_panic() {
             thread = thread.name().unwrap_or("unnamed"),
             "a thread panicked, the process ends: {panic}"
         );
+        telemetry::flush();
         std::process::abort();
     }));
 }

@@ -18,13 +18,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::{self, Loaded, Preset, Sources};
+use crate::telemetry;
 
 pub use exit::{Exit, Failure};
 
 /// Does what `arguments` say, the first of which is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match args::Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(cli.command).map_or_else(|failure| told(&failure), |()| Exit::Ok),
+        Ok(cli) => dispatch(cli.command).map_or_else(|failure| told(&failure), done),
         // Help and version are what somebody asked for. All else is a mistake, which clap explains.
         Err(error) => {
             let _printed = error.print().is_ok();
@@ -34,9 +35,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
+fn done((): ()) -> Exit {
+    telemetry::flush();
+    Exit::Ok
+}
+
 fn told(failure: &Failure) -> Exit {
-    // With stderr closed there is nobody to tell, and the exit code says it all the same.
-    let _told = writeln!(std::io::stderr(), "{failure}").is_ok();
+    // With stderr closed or unread there is nobody to tell, and the exit code says it all the same.
+    telemetry::say_last(&format!("{failure}\n"));
     failure.exit
 }
 

@@ -1,6 +1,7 @@
 //! The logs: one subscriber for the process, text for people or JSON for programs, always to stderr.
 //!
-//! Stdout is never written to, and no payload or key is ever handed to a log call.
+//! Stdout is never written to, and no payload or key is ever handed to a log call. Nobody who logs waits
+//! for stderr: `lines` does.
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -12,18 +13,19 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::filter::{BadFilter, parse_filter};
+use super::lines::Lines;
 use super::{Config, LogFormat};
 
 /// Installs the process's logs.
 ///
 /// # Errors
 ///
-/// When the filter is none, or when the process has a subscriber already.
+/// When the filter is none, when the process has a subscriber already, or when there is no thread.
 pub fn install(config: &Config) -> Result<LevelHandle, InstallError> {
     let terminal = std::io::stderr().is_terminal();
     let look = Look::of(config.format, terminal, |name| std::env::var_os(name).is_some());
-    let (subscriber, level) =
-        build(&config.filter, look, std::io::stderr).map_err(InstallError::Filter)?;
+    let lines = Lines::to_stderr().map_err(InstallError::Thread)?;
+    let (subscriber, level) = build(&config.filter, look, lines).map_err(InstallError::Filter)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InstallError::Installed)?;
     Ok(level)
 }
@@ -112,6 +114,8 @@ pub enum InstallError {
     Filter(BadFilter),
     /// The process has a subscriber already.
     Installed,
+    /// The system gives no thread.
+    Thread(std::io::Error),
 }
 
 impl fmt::Display for InstallError {
@@ -119,6 +123,7 @@ impl fmt::Display for InstallError {
         match self {
             Self::Filter(why) => write!(f, "the log filter can not be used: {why}"),
             Self::Installed => f.write_str("logs are installed once for a process"),
+            Self::Thread(error) => write!(f, "the thread of the logs can not be started: {error}"),
         }
     }
 }

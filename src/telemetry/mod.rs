@@ -1,6 +1,7 @@
 //! Logs and metrics: how they are set up, once for the process.
 
 mod filter;
+mod lines;
 pub mod logs;
 pub mod metrics;
 pub mod process;
@@ -8,6 +9,7 @@ mod rate_limit;
 mod spec;
 
 pub use filter::{BadFilter, FILTER_BYTES_MAX, check_filter};
+pub use lines::{flush, say_last};
 pub use logs::LevelHandle;
 pub use metrics::MetricsHandle;
 pub use rate_limit::RateLimit;

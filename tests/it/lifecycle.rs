@@ -1,12 +1,16 @@
 //! Start and stop: one clear line and the right exit code, and what a stop does with what is there.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::http::Client;
 use crate::ledger::Ledger;
-use crate::pipe::{Pipe, Setup, TokenFile, is_true_within, wait_until};
+use crate::pipe::{Pipe, Setup, TokenFile, is_true_within, metric_in, wait_until};
 use crate::upstream::Upstream;
 
 /// Runs it to its end, which is to come soon.
@@ -225,4 +229,47 @@ fn quitquitquit_stops_like_a_signal_for_who_has_the_token() {
     let (status, _) = pipe.ended();
     assert!(status.success());
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+/// Writes into `end` until nothing more fits, since nobody reads at the other one.
+fn fill(end: &mut UnixStream) {
+    end.set_nonblocking(true).unwrap();
+    for piece in [4096, 1] {
+        while end.write(&vec![b'x'; piece]).is_ok() {}
+    }
+    end.set_nonblocking(false).unwrap();
+}
+
+#[test]
+fn a_reader_of_logs_that_reads_no_more_stops_neither_records_nor_the_stop() {
+    let upstream = Upstream::with_streams(&["demo", "troubled"]);
+    let setup = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_STREAMS", "demo,troubled")
+        .config("[stop]\ngrace_ms = 1500\ndeliver_ms = 500\nquiet_ms = 100\n");
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, mut writer) = UnixStream::pair().unwrap();
+    let stderr = OwnedFd::from(writer.try_clone().unwrap());
+    let mut child = setup.command(&directory).stderr(stderr).spawn().unwrap();
+    let mut lines = BufReader::new(reader).lines();
+    let listening = lines.find(|line| line.as_ref().unwrap().contains("listening")).unwrap();
+    let listening: serde_json::Value = serde_json::from_str(&listening.unwrap()).unwrap();
+    let address = |name: &str| listening[name].as_str().unwrap().to_owned();
+    fill(&mut writer);
+    upstream.fault_of("troubled", &json!({"error_code": "AccessDeniedException"}));
+    let mut client = Client::tcp(&address("data"));
+    client.request("POST", &Pipe::path("troubled"), &[], b"x");
+    wait_until("something is logged", || {
+        let text = String::from_utf8(Client::tcp(&address("admin")).get("/metrics").body).unwrap();
+        metric_in(&text, "standpipe_forward_requests_total", "hold") > 0.0
+    });
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.post(&mut client, 10, &[("standpipe-ack", "delivered")]), 200);
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+    drop(client);
+    let killed = std::process::Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let has_ended = is_true_within(Duration::from_secs(20), || child.try_wait().unwrap().is_some());
+    drop(child.kill());
+    assert!(has_ended, "it stops although nobody reads what it lost");
+    assert_eq!(child.wait().unwrap().code(), Some(74));
 }
