@@ -79,22 +79,51 @@ pub(crate) struct Drive {
     pub(crate) time: Duration,
 }
 
-/// A server, and the sink behind it if it has one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Subject {
-    /// The process.
-    pub(crate) pid: u32,
-    /// Where what it accepts has to arrive before it is believed.
-    pub(crate) sink: Option<SocketAddr>,
+/// What a server accepted that has to arrive, and the sink where it has to.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    sink: SocketAddr,
+    /// All that was accepted or sent since the sink began.
+    accepted: u64,
 }
 
-/// Puts a server under load and says what it did and used until all had arrived.
+impl Ledger {
+    /// Of a sink that has nothing yet.
+    pub(crate) const fn new(sink: SocketAddr) -> Self {
+        Self { sink, accepted: 0 }
+    }
+
+    /// Waits until the sink has these records too and not one more, and says how long that took.
+    async fn settle(&mut self, records: u64) -> Result<Duration, Fault> {
+        self.accepted += records;
+        let begin = Instant::now();
+        loop {
+            let arrived: u64 =
+                http::get(self.sink, "/").await?.1.trim().parse().during("the sink")?;
+            if arrived == self.accepted {
+                return Ok(begin.elapsed());
+            }
+            if arrived > self.accepted || begin.elapsed() > DRAIN_TIMEOUT {
+                return Err(Fault::new(format!(
+                    "{} records were accepted in all, and {arrived} arrived",
+                    self.accepted
+                )));
+            }
+            sleep(DRAIN_INTERVAL).await;
+        }
+    }
+}
+
+/// Puts a server under load and says what it did and used until all had arrived, where it sends on.
 ///
 /// # Errors
 /// When an answer is wrong, or the sink does not get exactly what was accepted.
-pub(crate) async fn server(subject: Subject, drive: &Drive) -> Result<Sample, Fault> {
-    let arrived_before = arrived(subject.sink).await?;
-    let before = Cpu::of(subject.pid)?;
+pub(crate) async fn server(
+    pid: u32,
+    drive: &Drive,
+    ledger: Option<&mut Ledger>,
+) -> Result<Sample, Fault> {
+    let before = Cpu::of(pid)?;
     let load = match drive.load {
         case::Load::Paced(rate) => load::pace(&drive.aim, rate, drive.time).await?,
         case::Load::Saturated | case::Load::Half => {
@@ -102,8 +131,11 @@ pub(crate) async fn server(subject: Subject, drive: &Drive) -> Result<Sample, Fa
         }
     };
     let records = records(drive, &load);
-    let drained = drain(subject.sink, arrived_before + records).await?;
-    let spent = Cpu::of(subject.pid)?.since(&before);
+    let drained = match ledger {
+        Some(ledger) => ledger.settle(records).await?,
+        None => Duration::ZERO,
+    };
+    let spent = Cpu::of(pid)?.since(&before);
     Ok(Sample {
         requests: load.accepted,
         refused: load.refused,
@@ -117,55 +149,37 @@ pub(crate) async fn server(subject: Subject, drive: &Drive) -> Result<Sample, Fa
 }
 
 /// Sends so many requests over each connection, for what is slow only at first to be behind.
-pub(crate) async fn warm_up(subject: Subject, drive: &Drive, requests: u64) -> Result<Load, Fault> {
-    let arrived_before = arrived(subject.sink).await?;
+pub(crate) async fn warm_up(
+    drive: &Drive,
+    requests: u64,
+    ledger: Option<&mut Ledger>,
+) -> Result<(), Fault> {
     let load = load::saturate(&drive.aim, Until::Accepted(requests)).await?;
-    drain(subject.sink, arrived_before + records(drive, &load)).await?;
-    Ok(load)
+    if let Some(ledger) = ledger {
+        ledger.settle(records(drive, &load)).await?;
+    }
+    Ok(())
 }
 
 /// Lets the bare SDK send for `time`, at so many records a second or, at 0, as fast as it can, and says
 /// what it did and used.
 pub(crate) async fn sender(
     sdk: &mut Actor,
-    sink: SocketAddr,
     time: Duration,
     rate: u32,
+    ledger: &mut Ledger,
 ) -> Result<Sample, Fault> {
-    let arrived_before = arrived(Some(sink)).await?;
     let before = Cpu::of(sdk.pid())?;
     let begin = Instant::now();
     let sent = sdk.ask(&format!("{} {rate}", time.as_millis())).await?;
     let elapsed = begin.elapsed();
     let spent = Cpu::of(sdk.pid())?.since(&before);
     let sent = sent.parse().during("what the bare SDK has sent")?;
-    drain(Some(sink), arrived_before + sent).await?;
+    ledger.settle(sent).await?;
     Ok(Sample::new(sent, elapsed, &spent))
 }
 
 fn records(drive: &Drive, load: &Load) -> u64 {
     let per_request = u64::try_from(drive.aim.requests.shape().records).unwrap_or(u64::MAX);
     load.accepted * per_request
-}
-
-/// Waits until the sink has exactly `expected` records, and says how long that took.
-async fn drain(sink: Option<SocketAddr>, expected: u64) -> Result<Duration, Fault> {
-    let begin = Instant::now();
-    let Some(sink) = sink else { return Ok(Duration::ZERO) };
-    loop {
-        let arrived = arrived(Some(sink)).await?;
-        if arrived == expected {
-            return Ok(begin.elapsed());
-        }
-        if arrived > expected || begin.elapsed() > DRAIN_TIMEOUT {
-            let words = format!("{expected} records were accepted in all, and {arrived} arrived");
-            return Err(Fault::new(words));
-        }
-        sleep(DRAIN_INTERVAL).await;
-    }
-}
-
-async fn arrived(sink: Option<SocketAddr>) -> Result<u64, Fault> {
-    let Some(sink) = sink else { return Ok(0) };
-    http::get(sink, "/").await?.1.trim().parse().during("the count of the sink")
 }

@@ -1,6 +1,5 @@
 //! The run: case by case, the floor and Standpipe in turn, round by round.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::child::Actor;
 use crate::fault::Fault;
 use crate::load::Aim;
 use crate::machine::Machine;
-use crate::measure::{self, Drive, Sample, Subject};
+use crate::measure::{self, Drive, Ledger, Sample};
 use crate::pipe::Pipe;
 use crate::process::Memory;
 use crate::records::Requests;
@@ -81,14 +80,18 @@ pub(crate) async fn run(args: Args) -> Result<Results, Fault> {
     let machine = Machine::this();
     let mut results = Results { machine, starts: Vec::new(), cases: Vec::new(), args };
     let args = &results.args;
+    let cases = Case::wanted(args);
+    if cases.is_empty() && !args.wants(START) {
+        return Err(Fault::new("no case has such a name"));
+    }
     if args.wants(START) {
-        eprintln!("{START} …");
+        eprintln!("{START} ...");
         for _ in 0..if args.quick { 3 } else { 10 } {
             results.starts.push(start().await?);
         }
     }
-    for case in Case::wanted(args) {
-        eprintln!("{} …", case.name());
+    for case in cases {
+        eprintln!("{} ...", case.name());
         results.cases.push(measure_case(args, case).await?);
     }
     Ok(results)
@@ -125,7 +128,7 @@ struct Stage {
     server: Actor,
     sdk: Actor,
     pipe: Pipe,
-    sink: SocketAddr,
+    ledger: Ledger,
     _sink: Actor,
     to_server: Drive,
     to_pipe: Drive,
@@ -152,7 +155,7 @@ impl Stage {
             server,
             sdk,
             pipe,
-            sink,
+            ledger: Ledger::new(sink),
             _sink: sink_actor,
         })
     }
@@ -160,14 +163,14 @@ impl Stage {
     /// Makes what is slow only at first happen, and finds out what half of saturation is.
     async fn warm_up(&mut self, args: &Args, case: Case) -> Result<Option<u32>, Fault> {
         let requests = case.shape.warm_up_requests() / if args.quick { 10 } else { 1 };
-        measure::warm_up(self.subject_server(), &self.to_server, requests).await?;
-        measure::warm_up(self.subject_pipe(), &self.to_pipe, requests).await?;
-        measure::sender(&mut self.sdk, self.sink, self.sdk_time / 4, 0).await?;
+        measure::warm_up(&self.to_server, requests, None).await?;
+        measure::warm_up(&self.to_pipe, requests, Some(&mut self.ledger)).await?;
+        measure::sender(&mut self.sdk, self.sdk_time / 4, 0, &mut self.ledger).await?;
         match case.load {
             case::Load::Saturated => Ok(None),
             case::Load::Paced(rate) => Ok(Some(rate)),
             case::Load::Half => {
-                let full = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+                let full = self.pipe().await?;
                 let half = u32::try_from(full.requests_per_second() / 2).unwrap_or(u32::MAX).max(1);
                 self.to_server.load = case::Load::Paced(half);
                 self.to_pipe.load = case::Load::Paced(half);
@@ -180,16 +183,20 @@ impl Stage {
     async fn round(&mut self, is_backwards: bool) -> Result<Round, Fault> {
         let mut round = Round::default();
         if is_backwards {
-            round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+            round.pipe = self.pipe().await?;
             round.beside = self.beside().await?;
         }
-        round.server = measure::server(self.subject_server(), &self.to_server).await?;
-        round.sdk = measure::sender(&mut self.sdk, self.sink, self.sdk_time, 0).await?;
+        round.server = measure::server(self.server.pid(), &self.to_server, None).await?;
+        round.sdk = measure::sender(&mut self.sdk, self.sdk_time, 0, &mut self.ledger).await?;
         if !is_backwards {
             round.beside = self.beside().await?;
-            round.pipe = measure::server(self.subject_pipe(), &self.to_pipe).await?;
+            round.pipe = self.pipe().await?;
         }
         Ok(round)
+    }
+
+    async fn pipe(&mut self) -> Result<Sample, Fault> {
+        measure::server(self.pipe.pid(), &self.to_pipe, Some(&mut self.ledger)).await
     }
 
     /// Both halves of the floor at once, as they would be in one process: they share the machine.
@@ -197,22 +204,14 @@ impl Stage {
         let case::Load::Paced(rate) = self.to_server.load else { return Ok(None) };
         let records = u32::try_from(self.to_server.aim.requests.shape().records);
         let rate = rate.saturating_mul(records.unwrap_or(u32::MAX));
-        let server = self.subject_server();
         let (answered, sent) = tokio::join!(
-            measure::server(server, &self.to_server),
-            measure::sender(&mut self.sdk, self.sink, self.to_server.time, rate),
+            measure::server(self.server.pid(), &self.to_server, None),
+            measure::sender(&mut self.sdk, self.to_server.time, rate, &mut self.ledger),
         );
         let (mut both, sent) = (answered?, sent?);
+        let halves = [("bare server", both.cpu_s), ("bare SDK", sent.cpu_s)];
         both.cpu_s += sent.cpu_s;
-        both.cpu_s_by_thread.extend(sent.cpu_s_by_thread);
+        both.cpu_s_by_thread = halves.map(|(name, cpu_s)| (name.to_owned(), cpu_s)).to_vec();
         Ok(Some(both))
-    }
-
-    fn subject_server(&self) -> Subject {
-        Subject { pid: self.server.pid(), sink: None }
-    }
-
-    fn subject_pipe(&self) -> Subject {
-        Subject { pid: self.pipe.pid(), sink: Some(self.sink) }
     }
 }
