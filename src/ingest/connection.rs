@@ -10,20 +10,18 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::metrics::ConnectionMetrics;
+use super::service;
+use super::worker::Worker;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::Notify;
-
-use super::metrics::ConnectionMetrics;
-use super::service;
-use super::worker::Worker;
 
 /// How often the sweep looks: what the time-outs of connections are exact to.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -70,7 +68,9 @@ struct Watch {
     requests: Cell<u32>,
     is_h2: Cell<bool>,
     reason: Cell<Option<Reason>>,
-    close: Notify,
+    /// Wakes the connection when there is a reason. A cell and no channel: it is looked at with every
+    /// request, and everything is on one thread.
+    waker: RefCell<Option<Waker>>,
     now: Rc<Cell<u32>>,
 }
 
@@ -100,9 +100,33 @@ impl Watch {
     }
 
     fn close(&self, reason: Reason) {
-        if self.reason.replace(Some(reason)).is_none() {
-            self.close.notify_one();
+        if self.reason.replace(Some(reason)).is_none()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
         }
+    }
+
+    /// The reason to close, once there is one; until then, wakes `cx` when there is.
+    fn poll_reason(&self, cx: &Context<'_>) -> Option<Reason> {
+        let reason = self.reason.get();
+        if reason.is_none() {
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        reason
+    }
+
+    /// Does `work` until it is done, or until there is a reason to close.
+    async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match self.poll_reason(cx) {
+            Some(_) => Poll::Ready(None),
+            None => work.as_mut().poll(cx).map(Some),
+        })
+        .await
     }
 }
 
@@ -170,7 +194,7 @@ impl Connections {
             requests: Cell::new(0),
             is_h2: Cell::new(false),
             reason: Cell::new(None),
-            close: Notify::new(),
+            waker: RefCell::default(),
             now: Rc::clone(&self.now),
         });
         self.watches.borrow_mut().insert(id, Rc::clone(&watch));
@@ -189,11 +213,7 @@ impl Connections {
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let greeting = tokio::select! {
-            greeting = greet(&mut io) => greeting,
-            () = watch.close.notified() => return,
-        };
-        let Ok(prefix) = greeting else { return };
+        let Some(Ok(prefix)) = watch.unless_closed(greet(&mut io)).await else { return };
         watch.is_h2.set(prefix.starts_with(H2_PREFACE));
         let io = Watched { prefix: prefix.freeze(), io: TokioIo::new(io), watch: Rc::clone(watch) };
         let (worker, served) = (Rc::clone(&self.worker), Rc::clone(watch));
@@ -233,17 +253,12 @@ async fn until_closed<C: Future<Output = Result<(), hyper::Error>>>(
     shut_down: fn(Pin<&mut C>),
 ) {
     let mut connection = pin!(connection);
-    loop {
-        tokio::select! {
-            // How a client's connection ends is the client's business: it has its answers or asks again.
-            ended = connection.as_mut() => return drop(ended),
-            () = watch.close.notified() => {}
-        }
-        match watch.reason.get() {
-            Some(Reason::SlowHead) => return,
-            Some(Reason::Idle | Reason::Stopping) => shut_down(connection.as_mut()),
-            None => {}
-        }
+    // How a client's connection ends is the client's business: it has its answers or asks again.
+    if watch.unless_closed(connection.as_mut()).await.is_none()
+        && watch.reason.get() != Some(Reason::SlowHead)
+    {
+        shut_down(connection.as_mut());
+        drop(connection.await);
     }
 }
 

@@ -142,7 +142,7 @@ impl Ingest {
                 .map_err(StartError::Thread)?;
             let thread = Builder::new()
                 .name(format!("ingest-{index}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, thread.run()))
+                .spawn(move || thread.live(&runtime))
                 .map_err(StartError::Thread)?;
             ingest.threads.push(thread);
         }
@@ -215,6 +215,15 @@ struct Thread {
 }
 
 impl Thread {
+    fn live(self, runtime: &tokio::runtime::Runtime) {
+        // What a local set blocks on is looked at whenever anything happens on the thread. A handle to
+        // the task costs next to nothing then; the task itself waits on the life of the process.
+        let running = async { tokio::task::spawn_local(self.run()).await };
+        if let Err(error) = LocalSet::new().block_on(runtime, running) {
+            tracing::error!(%error, "an ingest thread did not end as it should");
+        }
+    }
+
     async fn run(self) {
         let Self { shared, ends, pool, tcp, unix, lifecycle, unflushed } = self;
         let worker = Worker::new(Arc::clone(&shared), ends.outlet, ends.mailbox, pool);
