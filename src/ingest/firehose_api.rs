@@ -165,7 +165,10 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
     if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
         return Err(refusal::bad_record_count(records.len()));
     }
-    let receipt = (ack == Ack::Delivered).then(|| worker.receipt(records.len()));
+    let receipt = match ack {
+        Ack::Delivered => Some(worker.receipt(&stream, records.len())?),
+        Ack::Memory | Ack::Durable => None,
+    };
     let taken = worker.admit(&stream, |entry| {
         let taken = fill(worker, entry, &stream.shared.settings, records, shape, receipt.as_ref())?;
         if let Some(receipt) = &receipt {
