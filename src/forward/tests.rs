@@ -124,7 +124,7 @@ fn a_receipt_gets_the_services_id_of_its_own_record() {
         Reply::entries(put, |place, _| is_first && place == 1)
     });
     let mut rig = Rig::new(config(&stub.url()));
-    let receipt = rig.book.open(3);
+    let receipt = rig.book.open(3, rig.lane.share()).unwrap();
     let mut batcher = Batcher::new(Arc::clone(&rig.lane), limits(), ChunkPool::new());
     let mut entry = batcher.entry(Instant::now());
     entry.push(&Piece::Copy(b"nobody waits", None), None).unwrap();

@@ -4,15 +4,14 @@
 //! answers and error shapes are the service's own. Signatures are not verified: the listener is on
 //! loopback, and the application's credentials are not ours to check.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use base64_simd::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
 
 use super::body::{self, Body};
+use super::firehose_json::{Describe, List, Put, WireRecord, WireRecords, parse};
 use super::native::wanted_ack;
 use super::refusal::{self, Refusal};
 use super::repeats::Turn;
@@ -26,6 +25,9 @@ pub(super) const TARGET_HEADER: HeaderName = HeaderName::from_static("x-amz-targ
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const INVOCATION_HEADER: HeaderName = HeaderName::from_static("amz-sdk-invocation-id");
 const TARGET_PREFIX: &[u8] = b"Firehose_20150804.";
+
+/// The most characters of base64 that `Data` of a legal record can have.
+const DATA_CHARS_MAX: usize = RECORD_BYTES_MAX.div_ceil(3) * 4;
 
 /// The operations of the API that manage streams: known, and not for applications.
 const MANAGEMENT: [&str; 8] = [
@@ -83,33 +85,14 @@ enum Shape {
     Batch,
 }
 
-/// `PutRecord` and `PutRecordBatch`; the members that a call lacks are missing here too.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Put<'a> {
-    #[serde(borrow)]
-    delivery_stream_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    record: Option<WireRecord<'a>>,
-    #[serde(borrow)]
-    records: Option<Vec<WireRecord<'a>>>,
-}
-
-/// `Data` borrows from the body unless it has escapes, as `\/` in what PHP sends.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireRecord<'a> {
-    #[serde(borrow)]
-    data: Option<Cow<'a, str>>,
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    // Validating all of the text at once is cheaper than string by string.
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Refusal::NotSerialized(format!("the body is not UTF-8: {error}")))?;
-    serde_json::from_str(text).map_err(|error| {
-        Refusal::NotSerialized(format!("the body is not the call's JSON: {error}"))
-    })
+impl Shape {
+    /// The member that its records are in.
+    const fn member(self) -> &'static str {
+        match self {
+            Self::Single => "record",
+            Self::Batch => "records",
+        }
+    }
 }
 
 async fn put(
@@ -150,29 +133,7 @@ async fn put_once(
     body: Body,
     shape: Shape,
 ) -> Result<Answer, Refusal> {
-    let put: Put<'_> = parse(body.bytes())?;
-    let stream = stream(worker, put.delivery_stream_name.as_deref())?;
-    let ack = wanted_ack(headers, &stream.shared.settings)?;
-    let single;
-    let records = match shape {
-        Shape::Single => {
-            single = [put.record.ok_or_else(|| refusal::missing("record"))?];
-            single.as_slice()
-        }
-        Shape::Batch => put.records.as_deref().ok_or_else(|| refusal::missing("records"))?,
-    };
-    if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
-        return Err(refusal::bad_record_count(records.len()));
-    }
-    let receipt = (ack == Ack::Delivered).then(|| worker.receipt(records.len()));
-    let taken = worker.admit(&stream, |entry| {
-        let taken = fill(worker, entry, &stream.shared.settings, records, shape, receipt.as_ref())?;
-        if let Some(receipt) = &receipt {
-            receipt.shorten(taken);
-        }
-        Ok(taken)
-    })?;
-    let refused = records.len() - taken;
+    let Taken { taken, refused, receipt } = take(worker, headers, &body, shape)?;
     drop(body);
     worker.metrics.firehose_taken(refused);
     let delivered = match receipt {
@@ -181,6 +142,41 @@ async fn put_once(
     };
     let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
     Ok(put_answer(worker, shape, taken, refused, reached))
+}
+
+/// How many records of a call stand in a batch, how many found no room, and the receipt for those that
+/// somebody waits for.
+struct Taken {
+    taken: usize,
+    refused: usize,
+    receipt: Option<Receipt>,
+}
+
+/// Takes the records of a call. Nothing of what was read from the body outlives this.
+fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Result<Taken, Refusal> {
+    let put: Put<'_> = parse(body.bytes())?;
+    let stream = stream(worker, put.delivery_stream_name.as_deref())?;
+    let ack = wanted_ack(headers, &stream.shared.settings)?;
+    let records = match shape {
+        Shape::Single => put.record.as_ref().map(std::slice::from_ref),
+        Shape::Batch => put.records.as_ref().map(|WireRecords(records)| records.as_slice()),
+    };
+    let records = records.ok_or_else(|| refusal::missing(shape.member()))?;
+    if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
+        return Err(refusal::bad_record_count(records.len()));
+    }
+    let receipt = match ack {
+        Ack::Delivered => Some(worker.receipt(&stream, records.len())?),
+        Ack::Memory | Ack::Durable => None,
+    };
+    let taken = worker.admit(&stream, |entry| {
+        let taken = fill(worker, entry, &stream.shared.settings, records, shape, receipt.as_ref())?;
+        if let Some(receipt) = &receipt {
+            receipt.shorten(taken);
+        }
+        Ok(taken)
+    })?;
+    Ok(Taken { taken, refused: records.len() - taken, receipt })
 }
 
 fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
@@ -207,6 +203,10 @@ fn fill(
             Shape::Batch => format!("records.{}.member.data", index + 1),
         };
         let data = record.data.as_deref().ok_or_else(|| refusal::missing(&member()))?;
+        // Longer than this it is too large in any case, and the scratch stays as small as a record.
+        if data.len() > DATA_CHARS_MAX {
+            return Err(refusal::wire_record_too_large(&member()));
+        }
         scratch.clear();
         STANDARD.decode_append(data, &mut *scratch).map_err(|_| {
             Refusal::NotSerialized(format!("{} is not base64 with its padding", member()))
@@ -292,13 +292,6 @@ fn delivered(reached: Reached<'_>, index: usize) -> Option<&Delivered> {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Describe<'a> {
-    #[serde(borrow)]
-    delivery_stream_name: Option<Cow<'a, str>>,
-}
-
 /// What is known of a stream without asking the service, which allows five such calls a second to all.
 fn describe(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
     let describe: Describe<'_> = parse(body.bytes())?;
@@ -318,14 +311,6 @@ fn describe(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
     Ok(answer(StatusCode::OK, AMZ_JSON, description.to_string(), None))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct List<'a> {
-    limit: Option<i64>,
-    #[serde(borrow)]
-    exclusive_start_delivery_stream_name: Option<Cow<'a, str>>,
-}
-
 /// The default of `Limit`, and its bounds. Source: the service model.
 const LIST_LIMIT_DEFAULT: i64 = 10;
 const LIST_LIMIT_MAX: i64 = 10_000;
@@ -339,10 +324,10 @@ fn list(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
              Member must have value between 1 and {LIST_LIMIT_MAX}"
         )));
     }
-    let after = list.exclusive_start_delivery_stream_name.unwrap_or_default();
+    let after = list.exclusive_start_delivery_stream_name.as_deref().unwrap_or_default();
     let all = worker.shared.streams.all();
     let mut names =
-        all.iter().map(|stream| stream.lane.name().as_str()).filter(|name| *name > after.as_ref());
+        all.iter().map(|stream| stream.lane.name().as_str()).filter(|name| *name > after);
     let page: Vec<&str> =
         names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
     let listed = serde_json::json!({

@@ -4,6 +4,7 @@ mod body;
 mod connection;
 mod decode;
 mod firehose_api;
+mod firehose_json;
 mod lines;
 mod listen;
 mod metrics;

@@ -35,7 +35,10 @@ pub(super) async fn take(
     let encoding = Encoding::of(request.headers())?;
     let cut = Cut::of(request.headers(), settings);
     let body = read(worker, &stream, encoding, request).await?;
-    let receipt = (ack == Ack::Delivered).then(|| worker.receipt(cut.count(body.bytes())));
+    let receipt = match ack {
+        Ack::Delivered => Some(worker.receipt(&stream, cut.count(body.bytes()))?),
+        Ack::Memory | Ack::Durable => None,
+    };
     let (records, bytes) = worker.admit(&stream, |entry| {
         cut.fill(entry, body, receipt.as_ref())?;
         Ok((entry.records(), entry.bytes()))

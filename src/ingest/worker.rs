@@ -93,8 +93,12 @@ impl Worker {
     }
 
     /// Opens a receipt for a request of `records` records that waits for their delivery.
-    pub(super) fn receipt(&self, records: usize) -> Receipt {
-        self.book.open(records)
+    pub(super) fn receipt(
+        &self,
+        stream: &WorkerStream,
+        records: usize,
+    ) -> Result<Receipt, Refusal> {
+        self.book.open(records, stream.shared.lane.share()).map_err(|_| Refusal::NoRoom)
     }
 
     /// Takes the records that `fill` puts in: all of them, or none when it refuses.

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::budget::{NoRoom, Reservation, Share};
 use super::receipt::Ticket;
+use crate::record::BATCH_RECORDS_MAX;
 
 /// The smallest chunk, in bytes: what a trickle of records costs.
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
@@ -23,6 +24,14 @@ const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
 
 /// What a batch costs beside its chunks, in bytes: its offsets and the batch itself, rounded up.
 pub(super) const ARENA_OVERHEAD_BYTES: usize = 8 * 1024;
+
+/// What its tickets cost beside that, in bytes, in a batch that somebody waits for.
+const TICKETS_BYTES: usize = 10 * 1024;
+
+const _: () = assert!(
+    BATCH_RECORDS_MAX.next_power_of_two() * size_of::<(u32, Ticket)>() <= TICKETS_BYTES,
+    "a full batch of tickets is paid for"
+);
 
 /// How many full-size chunks wait to be used again: 2 MiB that the process keeps beside its budget.
 const POOL_CHUNKS_MAX: usize = 8;
@@ -170,10 +179,15 @@ impl Arena {
     ///
     /// Fails when there is no room for it; the arena is as before then.
     pub(super) fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
+        let room_before = self.room.bytes();
+        if ticket.is_some() && self.tickets.is_empty() {
+            self.room.grow(TICKETS_BYTES)?;
+        }
         let place = match piece {
-            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter)?,
-            Piece::Slice(body, range) => self.adopt(body, range)?,
+            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter),
+            Piece::Slice(body, range) => self.adopt(body, range),
         };
+        let place = place.inspect_err(|_| self.room.shrink_to(room_before))?;
         if let Some(ticket) = ticket {
             let index = u32::try_from(self.places.len()).map_err(|_| NoRoom)?;
             self.tickets.push((index, ticket));
@@ -243,11 +257,12 @@ impl Arena {
                 Chunk::Copied(_) => 0,
             })
             .sum();
-        let held = self.room.bytes() - ARENA_OVERHEAD_BYTES + shared;
+        let overhead = self.overhead_bytes();
+        let held = self.room.bytes() - overhead + shared;
         if self.bytes > held / 2 {
             return;
         }
-        let missing = self.bytes.saturating_sub(self.room.bytes() - ARENA_OVERHEAD_BYTES);
+        let missing = self.bytes.saturating_sub(self.room.bytes() - overhead);
         if self.room.grow(missing).is_err() {
             // Only slices of a shared body can need room of their own. They stay where they are.
             return;
@@ -264,7 +279,11 @@ impl Arena {
         }
         self.chunks.push(Chunk::Copied(exact));
         self.places = places;
-        self.room.shrink_to(ARENA_OVERHEAD_BYTES + self.bytes);
+        self.room.shrink_to(overhead + self.bytes);
+    }
+
+    const fn overhead_bytes(&self) -> usize {
+        ARENA_OVERHEAD_BYTES + if self.tickets.is_empty() { 0 } else { TICKETS_BYTES }
     }
 
     fn record(&self, place: Place) -> &[u8] {
@@ -295,7 +314,7 @@ impl Arena {
         } else if self.chunks.is_empty() {
             self.first_chunk_bytes.max(bytes.next_power_of_two())
         } else {
-            (self.room.bytes() - ARENA_OVERHEAD_BYTES)
+            (self.room.bytes() - self.overhead_bytes())
                 .next_power_of_two()
                 .clamp(OWN_BUFFER_BYTES_MIN, CHUNK_BYTES_MAX)
         };

@@ -9,11 +9,23 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::bell::Bell;
+use super::budget::{NoRoom, Reservation, Share};
+use crate::record::BATCH_RECORDS_MAX;
+
+/// What it costs to wait for a record, in bytes: its place in the receipt.
+const PLACE_BYTES: usize = 32;
+
+/// What the id of a record that was delivered costs until its request is answered, in bytes: with its
+/// copy in the answer. Source: the ids of the service have about 225 characters.
+const ID_BYTES: usize = 480;
+
+const _: () = assert!(size_of::<Option<Delivered>>() <= PLACE_BYTES, "a place is paid for");
 
 /// Names one record of one waiting request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +144,16 @@ impl Book {
         Self { mailbox: Rc::new(mailbox), slots: Rc::default() }
     }
 
-    /// Opens a receipt for a request of `records` records.
-    #[must_use]
-    pub fn open(&self, records: usize) -> Receipt {
+    /// Opens a receipt for a request of `records` records, and pays for it out of `share`.
+    ///
+    /// The ids of one batch come together and are gone with the answer. A longer request keeps its first
+    /// ids until its last record is delivered: it pays for those too.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when memory is full.
+    pub fn open(&self, records: usize, share: &Arc<Share>) -> Result<Receipt, NoRoom> {
+        let kept = records.saturating_sub(BATCH_RECORDS_MAX);
+        let room = share.reserve(records * PLACE_BYTES + kept * ID_BYTES)?;
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.slots.push(Slot::default());
@@ -143,12 +162,13 @@ impl Book {
         let entry = slots.at(slot).expect("a free slot exists");
         entry.missing = records;
         entry.delivered = vec![None; records];
-        Receipt {
+        Ok(Receipt {
             slots: Rc::clone(&self.slots),
             worker: self.mailbox.worker,
             slot,
             life: entry.life,
-        }
+            _room: room,
+        })
     }
 
     /// Waits until something was settled or somebody rang, and enters it.
@@ -191,6 +211,7 @@ pub struct Receipt {
     worker: u16,
     slot: u32,
     life: u32,
+    _room: Reservation,
 }
 
 impl Receipt {
@@ -240,14 +261,45 @@ impl Drop for Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Budget;
 
     fn delivered(id: &str) -> Delivered {
         Delivered { record_id: id.into(), encrypted: Some(true) }
     }
 
-    fn book() -> (Post, Book) {
+    /// A book with room for any receipt.
+    struct Open {
+        book: Book,
+        share: Arc<Share>,
+    }
+
+    impl Open {
+        fn open(&self, records: usize) -> Receipt {
+            self.book.open(records, &self.share).unwrap()
+        }
+
+        async fn listen(&self) {
+            self.book.listen().await;
+        }
+    }
+
+    fn book() -> (Post, Open) {
         let (post, mut boxes) = post(1);
-        (post, Book::new(boxes.remove(0)))
+        let book = Book::new(boxes.remove(0));
+        (post, Open { book, share: Budget::new(1 << 24).share(0) })
+    }
+
+    #[test]
+    fn a_receipt_is_paid_for_until_it_is_dropped_and_refused_before_it_takes_memory() {
+        let (_post, Open { book, share }) = book();
+        let receipt = book.open(500, &share).unwrap();
+        assert_eq!(share.used_bytes(), 500 * PLACE_BYTES);
+        assert_eq!(book.open(100_000, &share).unwrap_err(), NoRoom);
+        assert_eq!(book.slots.borrow().slots.len(), 1);
+        let longer = book.open(1_000, &share).unwrap();
+        assert_eq!(share.used_bytes(), 1_500 * PLACE_BYTES + 500 * ID_BYTES);
+        drop((receipt, longer));
+        assert_eq!(share.used_bytes(), 0);
     }
 
     #[tokio::test]
@@ -282,7 +334,7 @@ mod tests {
         let receipts: Vec<Receipt> = (0..500).map(|_| book.open(1)).collect();
         post.settle(receipts.iter().map(|receipt| (receipt.ticket(0), delivered("x"))));
         book.listen().await;
-        assert_eq!(book.mailbox.bell.rings(), 1);
+        assert_eq!(book.book.mailbox.bell.rings(), 1);
         for receipt in receipts {
             assert_eq!(receipt.await.len(), 1);
         }

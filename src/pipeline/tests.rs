@@ -1,12 +1,12 @@
 //! What must hold for the batcher and the arena, whatever is put in.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::testing::{lane, limits};
-use super::{Batch, Batcher, ChunkPool, Limits, Piece, SharedBody};
+use super::testing::{lane, lane as lane_of, limits};
+use super::{Batch, Batcher, ChunkPool, Limits, Piece, SharedBody, Ticket};
 
 fn contents(batch: &Batch) -> Vec<Vec<u8>> {
     batch.records().map(<[u8]>::to_vec).collect()
@@ -100,6 +100,30 @@ fn memory_is_counted_as_capacity_and_given_back_in_full() {
 }
 
 #[test]
+fn the_tickets_of_a_batch_are_paid_for_and_given_back_with_it() {
+    let lane = lane("demo", 1 << 20);
+    let (_post, mut boxes) = super::post(1);
+    let receipt = super::Book::new(boxes.remove(0)).open(1, lane.share()).unwrap();
+    let reserved = |is_awaited: bool| {
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        for index in 0..500 {
+            entry.push(&copy(b"x"), is_awaited.then(|| receipt.ticket(index))).unwrap();
+        }
+        entry.commit();
+        let mut batch = batcher.take_closed().unwrap();
+        let reserved = batch.reserved_bytes();
+        batch.retain(|index| index == 7);
+        (reserved, batch.reserved_bytes())
+    };
+    let ((all, one), (all_awaited, one_awaited)) = (reserved(false), reserved(true));
+    let tickets = 500 * size_of::<(u32, Ticket)>();
+    assert!(all_awaited >= all + tickets && one_awaited >= one, "{all_awaited} {all}");
+    drop(receipt);
+    assert_eq!(lane.share().used_bytes(), 0);
+}
+
+#[test]
 fn a_shared_body_is_paid_for_until_its_last_record_is_settled() {
     let lane = lane("demo", 1 << 20);
     let body = b"a\nb\nc\n".to_vec();
@@ -159,6 +183,9 @@ proptest! {
         room in 8_000..90_000_usize,
     ) {
         let lane = lane("demo", room);
+        let (_post, mut boxes) = super::post(1);
+        let book = super::Book::new(boxes.remove(0));
+        let receipt = book.open(1, lane_of("receipts", 1 << 10).share()).unwrap();
         let limits = Limits { batch_records_max: records_max, batch_bytes_max: bytes_max, ..limits() };
         let mut batcher = Batcher::new(lane.clone(), limits, ChunkPool::new());
         let mut now = Instant::now();
@@ -167,13 +194,16 @@ proptest! {
             now += Duration::from_millis(later);
             batcher.close_if_due(now);
             let reserved = lane.share().used_bytes();
+            let was_awaited = batcher.is_awaited();
+            let ticket = (later % 3 == 0).then(|| receipt.ticket(expected.len()));
             let mut entry = batcher.entry(now);
-            let fits = records.iter().all(|record| entry.push(&copy(record), None).is_ok());
+            let fits = records.iter().all(|record| entry.push(&copy(record), ticket).is_ok());
             if commit && fits {
                 entry.commit();
-                expected.extend(records);
+                expected.extend(records.into_iter().map(|record| (record, ticket)));
             } else {
                 drop(entry);
+                prop_assert_eq!(batcher.is_awaited(), was_awaited);
                 prop_assert_eq!(lane.share().used_bytes(), reserved, "a refused request left something");
             }
             // The forwarder takes what was closed now and then.
@@ -188,9 +218,11 @@ proptest! {
         for batch in &batches {
             prop_assert!(batch.len() <= records_max);
             prop_assert!(batch.bytes() <= bytes_max || batch.len() == 1);
-            for record in batch.records() {
-                prop_assert_eq!(Some(record.to_vec()), expected.pop_front());
+            let mut tickets: HashMap<usize, Ticket> = batch.tickets().collect();
+            for (index, record) in batch.records().enumerate() {
+                prop_assert_eq!(Some((record.to_vec(), tickets.remove(&index))), expected.pop_front());
             }
+            prop_assert!(tickets.is_empty());
         }
         prop_assert!(expected.is_empty());
         drop(batches);
@@ -205,7 +237,7 @@ proptest! {
     ) {
         let lane = lane("demo", 1 << 24);
         let (_post, mut boxes) = super::post(1);
-        let receipt = super::Book::new(boxes.remove(0)).open(records.len());
+        let receipt = super::Book::new(boxes.remove(0)).open(records.len(), lane.share()).unwrap();
         let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
         let mut entry = batcher.entry(Instant::now());
         for (index, record) in records.iter().enumerate() {
