@@ -166,6 +166,7 @@ impl Backlog {
                     held.again_at = again_at(held.attempts);
                 }
                 if put > 0 {
+                    held.batch.note_settled(put);
                     settlement.parts.push(Part { opened_at: held.batch.opened_at() });
                 }
             }
