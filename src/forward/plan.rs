@@ -304,7 +304,11 @@ impl Backlog {
         self.note_waiting(id);
         let held = self.batches.get_mut(&id)?;
         self.totals.settled -= held.compact();
-        if held.counts.undelivered() + held.counts.aside > 0 {
+        if held.counts.undelivered() > 0 {
+            return None;
+        }
+        if held.counts.aside > 0 {
+            held.batch.set_aside();
             return None;
         }
         let held = self.batches.remove(&id)?;

@@ -21,12 +21,14 @@ pub struct Batch {
     /// Records that are counted as settled and are still in their places.
     noted: usize,
     is_settled: bool,
+    /// Whether the lane counts it among those with something to deliver.
+    is_outstanding: bool,
 }
 
 impl Batch {
     pub(super) fn new(lane: Arc<Lane>, arena: Arena, opened_at: Instant) -> Self {
         lane.add_batch();
-        Self { lane, arena, opened_at, noted: 0, is_settled: false }
+        Self { lane, arena, opened_at, noted: 0, is_settled: false, is_outstanding: true }
     }
 
     /// The stream that the records are for.
@@ -91,6 +93,13 @@ impl Batch {
         self.lane.settle_records(settled - noted);
     }
 
+    /// Says that what is left is set aside: it stays, and nobody waits for its delivery.
+    pub fn set_aside(&mut self) {
+        if std::mem::take(&mut self.is_outstanding) {
+            self.lane.drop_batch();
+        }
+    }
+
     /// Says that all of its records are settled.
     pub fn settle(mut self) {
         self.is_settled = true;
@@ -103,6 +112,8 @@ impl Drop for Batch {
         if !self.is_settled {
             self.lane.lose_records(self.arena.len(), self.arena.bytes());
         }
-        self.lane.drop_batch();
+        if self.is_outstanding {
+            self.lane.drop_batch();
+        }
     }
 }
