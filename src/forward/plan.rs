@@ -166,6 +166,7 @@ impl Backlog {
                     held.again_at = again_at(held.attempts);
                 }
                 if put > 0 {
+                    held.batch.note_settled(put);
                     settlement.parts.push(Part { opened_at: held.batch.opened_at() });
                 }
             }
@@ -303,7 +304,11 @@ impl Backlog {
         self.note_waiting(id);
         let held = self.batches.get_mut(&id)?;
         self.totals.settled -= held.compact();
-        if held.counts.undelivered() + held.counts.aside > 0 {
+        if held.counts.undelivered() > 0 {
+            return None;
+        }
+        if held.counts.aside > 0 {
+            held.batch.set_aside();
             return None;
         }
         let held = self.batches.remove(&id)?;

@@ -272,6 +272,9 @@ proptest! {
             let in_flight: usize = model.under_way.iter().map(|(request, ..)| request.picks.len()).sum();
             prop_assert_eq!(counts.in_flight, in_flight);
             prop_assert_eq!(model.delivered.len() + counts.undelivered() + counts.aside, pushed);
+            let accounted = model.delivered.len() as u64 + lane.records_in_memory();
+            prop_assert_eq!(accounted, pushed as u64, "at any time");
+            prop_assert_eq!(lane.batches_outstanding() == 0, counts.undelivered() == 0);
             prop_assert_eq!(lane.lost(), (0, 0));
         }
         prop_assert_eq!(model.backlog.counts().undelivered(), 0);

@@ -168,11 +168,8 @@ impl Worker {
         self.metrics.bytes_billed.increment(billed);
     }
 
-    /// Lets batches go of which everything is settled, and wakes who waits for that.
+    /// Lets batches go of which everything is settled, and wakes who waits until nothing is outstanding.
     fn let_go(&self, done: Vec<Batch>) {
-        if done.is_empty() {
-            return;
-        }
         done.into_iter().for_each(Batch::settle);
         if self.lane.take_awaited() {
             self.shared.post.ring_all();

@@ -4,8 +4,9 @@
 //! `flow`'s, what a failure means is `outcome`'s. It drops no record that is not settled but at the end.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,9 @@ use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
 use crate::pipeline::{Batch, Lane, Post};
 use crate::record::StreamName;
+
+/// How often a stream that waits for the room of others looks again while its own requests are under way.
+const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -66,7 +70,7 @@ pub(super) struct Flight {
 enum Next {
     /// A change: a batch, an answer, the mode, or this time.
     Change(Option<Instant>),
-    /// Room for so many bytes, or a change.
+    /// Room for so many bytes.
     Room { bytes: usize },
 }
 
@@ -98,8 +102,14 @@ impl Worker {
         loop {
             let now = Instant::now();
             let mut bounds = self.bounds;
+            // With nothing under way a stream takes less rather than wait, and else waits rather than take
+            // what others need: its own requests may hang.
+            let is_first = self.flights.is_empty();
+            let part = self.shared.room.part();
             if let Some((_, bytes)) = found {
                 bounds.bytes_max = bounds.bytes_max.min(bytes);
+            } else if is_first {
+                bounds.bytes_max = bounds.bytes_max.min(part);
             }
             let permit = self.flow.permit(now, self.flights.len());
             let request = match permit {
@@ -116,9 +126,15 @@ impl Worker {
             };
             let bytes = request.bytes;
             let found = found.take().map(|(place, _)| place);
-            let Some(place) = found.or_else(|| self.shared.room.try_take(bytes)) else {
+            let may_take = is_first || bytes <= part;
+            let place = found.or_else(|| self.shared.room.try_take(bytes).filter(|_| may_take));
+            let Some(place) = place else {
                 self.backlog.put_back(request);
-                return Next::Room { bytes };
+                return if is_first {
+                    Next::Room { bytes }
+                } else {
+                    Next::Change(Some(now + ROOM_LOOK_INTERVAL))
+                };
             };
             self.send(now, permit, request, place);
         }
@@ -138,12 +154,14 @@ impl Worker {
     }
 
     async fn wait(&mut self, next: Next) {
-        let (until, bytes) = match next {
-            Next::Change(until) => (until, None),
-            Next::Room { bytes } => (None, Some(bytes)),
-        };
-        let room = self.shared.room.clone();
-        let found = tokio::select! {
+        match next {
+            Next::Change(until) => self.wait_for_change(until).await,
+            Next::Room { bytes } => self.wait_for_room(bytes).await,
+        }
+    }
+
+    async fn wait_for_change(&mut self, until: Option<Instant>) {
+        tokio::select! {
             batch = self.batches.recv() => {
                 if let Some(batch) = batch {
                     self.backlog.push(batch);
@@ -151,19 +169,32 @@ impl Worker {
                     // The thread is over: so is this worker, as the mode is about to say.
                     self.shared.modes.changed().await.ok();
                 }
-                None
             }
             Some(flight) = self.flights.join_next() => {
                 self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
-                None
             }
-            Ok(()) = self.shared.modes.changed() => None,
-            () = sleep_until(until) => None,
-            found = take(&room, bytes) => Some(found),
-        };
-        if found.is_some() {
-            // What it finds now goes into the place; the loop looks again in any case.
-            let _next = self.send_all(found);
+            Ok(()) = self.shared.modes.changed() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    /// Waits its turn for a place, which batches that come do not cost it. Nothing is under way.
+    async fn wait_for_room(&mut self, bytes: usize) {
+        let room = self.shared.room.clone();
+        let mut turn = pin!(room.take(bytes));
+        loop {
+            tokio::select! {
+                place = &mut turn => {
+                    // What it finds now goes into the place; the loop looks again in any case.
+                    let _next = self.send_all(Some((place, bytes)));
+                    return;
+                }
+                Some(batch) = self.batches.recv() => {
+                    self.backlog.push(batch);
+                    self.publish();
+                }
+                Ok(()) = self.shared.modes.changed() => return,
+            }
         }
     }
 
@@ -177,13 +208,6 @@ impl Worker {
 async fn sleep_until(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn take(room: &Room, bytes: Option<usize>) -> (Place, usize) {
-    match bytes {
-        Some(bytes) => (room.take(bytes).await, bytes),
         None => std::future::pending().await,
     }
 }

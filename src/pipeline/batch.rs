@@ -1,8 +1,9 @@
 //! The closed batch: what crosses threads, and what the forwarder settles.
 //!
 //! It owns the records that are not settled yet, and the memory they take. A record leaves it settled,
-//! by [`Batch::retain`] or [`Batch::settle`]; one that is still there when the batch is dropped is lost, and the lane counts
-//! it as that. It sends nothing.
+//! by [`Batch::retain`] or [`Batch::settle`], and may be counted as that before, by [`Batch::note_settled`];
+//! one that is still there when the batch is dropped is lost, and the lane counts it as that. It sends
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,13 +18,17 @@ pub struct Batch {
     lane: Arc<Lane>,
     arena: Arena,
     opened_at: Instant,
+    /// Records that are counted as settled and are still in their places.
+    noted: usize,
     is_settled: bool,
+    /// Whether the lane counts it among those with something to deliver.
+    is_outstanding: bool,
 }
 
 impl Batch {
     pub(super) fn new(lane: Arc<Lane>, arena: Arena, opened_at: Instant) -> Self {
         lane.add_batch();
-        Self { lane, arena, opened_at, is_settled: false }
+        Self { lane, arena, opened_at, noted: 0, is_settled: false, is_outstanding: true }
     }
 
     /// The stream that the records are for.
@@ -72,17 +77,33 @@ impl Batch {
         self.arena.tickets().iter().map(|(index, ticket)| (*index as usize, *ticket))
     }
 
-    /// Keeps only the records that `keep` says yes to; the others are settled.
+    /// Counts so many records as settled, which stay in their places until [`Batch::retain`] lets them go.
+    pub fn note_settled(&mut self, records: usize) {
+        self.lane.settle_records(records);
+        self.noted += records;
+    }
+
+    /// Keeps only the records that `keep` says yes to; the others are settled, noted or not.
     pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
         let before = self.arena.len();
         self.arena.retain(keep);
-        self.lane.settle_records(before - self.arena.len());
+        let settled = before - self.arena.len();
+        let noted = self.noted.min(settled);
+        self.noted -= noted;
+        self.lane.settle_records(settled - noted);
+    }
+
+    /// Says that what is left is set aside: it stays, and nobody waits for its delivery.
+    pub fn set_aside(&mut self) {
+        if std::mem::take(&mut self.is_outstanding) {
+            self.lane.drop_batch();
+        }
     }
 
     /// Says that all of its records are settled.
     pub fn settle(mut self) {
         self.is_settled = true;
-        self.lane.settle_records(self.arena.len());
+        self.lane.settle_records(self.arena.len() - self.noted);
     }
 }
 
@@ -91,6 +112,8 @@ impl Drop for Batch {
         if !self.is_settled {
             self.lane.lose_records(self.arena.len(), self.arena.bytes());
         }
-        self.lane.drop_batch();
+        if self.is_outstanding {
+            self.lane.drop_batch();
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Lane {
         (self.records_lost.load(Ordering::Relaxed), self.bytes_lost.load(Ordering::Relaxed))
     }
 
-    /// How many closed batches have records that are not settled.
+    /// How many closed batches have records to deliver, those that are set aside left out.
     #[must_use]
     pub fn batches_outstanding(&self) -> u32 {
         self.batches_outstanding.load(Ordering::Acquire)

@@ -296,6 +296,27 @@ fn one_bad_record_is_found_and_set_aside_and_its_siblings_are_delivered() {
 }
 
 #[test]
+fn a_record_that_is_set_aside_does_not_slow_down_who_waits_for_delivery() {
+    let upstream = Upstream::start();
+    upstream.fault(&json!({"poison": "poisoned", "poison_code": "ValidationException"}));
+    let pipe = impatient(&upstream).set("STANDPIPE_DEFAULTS_LINGER_MS", "60000").start();
+    let mut body = "{\"id\":\"poisoned\"}\n".to_owned();
+    let mut ledger = Ledger::default();
+    for _ in 0..499 {
+        let (id, record) = ledger.record(100);
+        body.push_str(&record);
+        ledger.note(id);
+    }
+    let headers = [("content-type", "application/x-ndjson")];
+    pipe.client().request("POST", &Pipe::path("demo"), &headers, body.as_bytes());
+    wait_until("it is set aside", || pipe.metric("standpipe_forward_records_set_aside", "") == 1.0);
+    wait_until("its siblings are delivered", || upstream.records("demo").len() == 499);
+    // Nothing is in flight, so that a batch does not linger when somebody waits.
+    assert_eq!(ledger.post(&mut pipe.client(), 3, &[("standpipe-ack", "delivered")]), 200);
+    assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
 fn one_stream_s_trouble_is_not_another_s() {
     let upstream = Upstream::with_streams(&["demo", "held", "slow"]);
     upstream.fault_of("held", &json!({"error_code": "AccessDeniedException"}));
