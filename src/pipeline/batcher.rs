@@ -4,6 +4,7 @@
 //! records go in through an [`Entry`]: all of them or none, and only a committed entry can leave. It is
 //! pure: it is given `now`, and what it closed is taken out of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub struct Batcher {
     pool: ChunkPool,
     open: Option<Open>,
     /// Closed and not yet taken, oldest first.
-    closed: Vec<Open>,
+    closed: VecDeque<Open>,
     /// How large the last batch became: the next one is likely to be alike.
     expected_bytes: usize,
     random: fastrand::Rng,
@@ -54,7 +55,7 @@ impl Batcher {
     #[must_use]
     pub fn new(lane: Arc<Lane>, limits: Limits, pool: ChunkPool) -> Self {
         let random = fastrand::Rng::new();
-        Self { lane, limits, pool, open: None, closed: Vec::new(), expected_bytes: 0, random }
+        Self { lane, limits, pool, open: None, closed: VecDeque::new(), expected_bytes: 0, random }
     }
 
     /// The stream's lane.
@@ -93,16 +94,13 @@ impl Batcher {
     pub fn close(&mut self) {
         if let Some(open) = self.open.take() {
             self.expected_bytes = open.arena.bytes();
-            self.closed.push(open);
+            self.closed.push_back(open);
         }
     }
 
     /// Takes the oldest closed batch out.
     pub fn take_closed(&mut self) -> Option<Batch> {
-        if self.closed.is_empty() {
-            return None;
-        }
-        let Open { arena, opened_at, .. } = self.closed.remove(0);
+        let Open { arena, opened_at, .. } = self.closed.pop_front()?;
         Some(Batch::new(Arc::clone(&self.lane), arena, opened_at))
     }
 
