@@ -28,6 +28,9 @@ use super::worker::Worker;
 /// How often the sweep looks: what the time-outs of connections are exact to.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long an idle connection may take to close when it is asked to: its client may not read at all.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// The most bytes that HTTP/1 reads at once.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,7 +60,10 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     SlowHead,
+    /// Asked to close, once what it was sent is taken.
     Idle,
+    /// It was idle, and has not closed although it was asked to.
+    Deaf,
     Stopping,
 }
 
@@ -100,7 +106,7 @@ impl Watch {
     }
 
     fn close(&self, reason: Reason) {
-        if self.reason.replace(Some(reason)).is_none() {
+        if self.reason.replace(Some(reason)) != Some(reason) {
             self.close.notify_one();
         }
     }
@@ -135,6 +141,7 @@ impl Connections {
     pub(super) async fn sweep(&self) {
         let config = &self.worker.shared.config;
         let (head, idle) = (ticks(config.head_timeout), ticks(config.idle_timeout));
+        let deaf = idle.saturating_add(ticks(CLOSE_TIME_MAX));
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
@@ -144,6 +151,7 @@ impl Connections {
                 let age = now.wrapping_sub(watch.since.get());
                 match watch.phase.get() {
                     Phase::Head if age > head => watch.close(Reason::SlowHead),
+                    Phase::Idle if age > deaf => watch.close(Reason::Deaf),
                     Phase::Idle if age > idle => watch.close(Reason::Idle),
                     _ => {}
                 }
@@ -180,7 +188,7 @@ impl Connections {
         self.metrics.open.decrement(1.0);
         match watch.reason.get() {
             Some(Reason::SlowHead) => self.metrics.slow_head.increment(1),
-            Some(Reason::Idle) => self.metrics.idle.increment(1),
+            Some(Reason::Idle | Reason::Deaf) => self.metrics.idle.increment(1),
             Some(Reason::Stopping) | None => {}
         }
     }
@@ -240,7 +248,7 @@ async fn until_closed<C: Future<Output = Result<(), hyper::Error>>>(
             () = watch.close.notified() => {}
         }
         match watch.reason.get() {
-            Some(Reason::SlowHead) => return,
+            Some(Reason::SlowHead | Reason::Deaf) => return,
             Some(Reason::Idle | Reason::Stopping) => shut_down(connection.as_mut()),
             None => {}
         }

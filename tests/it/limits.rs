@@ -1,10 +1,12 @@
 //! The bounds of the data listener: connections, requests, heads, bodies, time, memory.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::http::{Client, head};
+use crate::http::head;
 use crate::ledger::Ledger;
 use crate::pipe::{Pipe, Setup, wait_until};
 use crate::upstream::Upstream;
@@ -173,15 +175,18 @@ fn a_stream_that_is_held_can_not_take_the_memory_of_another() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_harms_nobody() {
+fn a_client_that_never_reads_its_answers_harms_nobody_and_loses_its_connection() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).start();
-    let mut deaf = Client::tcp(&pipe.data);
-    let request = [&head("POST", &Pipe::path("demo"), &[], 1)[..], b"x"].concat();
-    for _ in 0..2_000 {
-        if deaf.send(&request).is_err() {
-            break;
-        }
-    }
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_IDLE_TIMEOUT_MS", "500").start();
+    let mut deaf = TcpStream::connect(&pipe.data).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let requests = [&head("POST", &Pipe::path("demo"), &[], 1)[..], b"x"].concat().repeat(1_000);
+    // Until neither side can write any more.
+    while deaf.write_all(&requests).is_ok() {}
     assert_eq!(pipe.client().request("POST", &Pipe::path("demo"), &[], b"y").status, 202);
+    wait_until("its connection is closed", || {
+        pipe.metric("standpipe_ingest_connections", "") == 0.0
+    });
+    assert!(pipe.metric("standpipe_ingest_connections_closed_total", "idle") >= 1.0);
 }
