@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use base64_simd::STANDARD;
 use serde_json::json;
 
 use crate::http::head;
@@ -172,6 +173,16 @@ fn a_stream_that_is_held_can_not_take_the_memory_of_another() {
     }
     wait_until("it is delivered", || upstream.records("demo").len() == ledger.len());
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+
+    // A call of the Firehose protocol is read before it says which stream it is for.
+    let data = STANDARD.encode_to_string([b'x'; 300]);
+    let call = json!({"DeliveryStreamName": "demo", "Records": vec![json!({"Data": data}); 500]});
+    let headers =
+        [("x-amz-target", "Firehose_20150804.PutRecordBatch"), ("standpipe-ack", "delivered")];
+    for _ in 0..20 {
+        let answer = client.request("POST", "/", &headers, call.to_string().as_bytes());
+        assert_eq!((answer.status, &answer.json()["FailedPutCount"]), (200, &json!(0)));
+    }
 }
 
 #[test]
