@@ -139,8 +139,7 @@ impl App {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
         }
         let lifecycle = Lifecycle::new();
-        let any = config.ingest.any_stream.clone();
-        let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest.streams, any));
+        let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest));
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
         let (post, mailboxes) = post(config.ingest.workers);

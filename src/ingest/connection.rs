@@ -26,6 +26,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 /// How often the sweep looks: what the time-outs of connections are exact to.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long an idle connection may take to close when it is asked to: its client may not read at all.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// The most bytes that HTTP/1 reads at once.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
@@ -55,7 +58,10 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     SlowHead,
+    /// Asked to close, once what it was sent is taken.
     Idle,
+    /// It was idle, and has not closed although it was asked to.
+    Deaf,
     Stopping,
 }
 
@@ -100,31 +106,30 @@ impl Watch {
     }
 
     fn close(&self, reason: Reason) {
-        if self.reason.replace(Some(reason)).is_none()
+        if self.reason.replace(Some(reason)) != Some(reason)
             && let Some(waker) = self.waker.take()
         {
             waker.wake();
         }
     }
 
-    /// The reason to close, once there is one; until then, wakes `cx` when there is.
-    fn poll_reason(&self, cx: &Context<'_>) -> Option<Reason> {
-        let reason = self.reason.get();
-        if reason.is_none() {
+    /// Does `work` until it is done, or until there is a reason to close other than the one `seen`.
+    async fn unless_told<T>(
+        &self,
+        seen: Option<Reason>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            if self.reason.get() != seen {
+                return Poll::Ready(None);
+            }
             let mut waker = self.waker.borrow_mut();
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 *waker = Some(cx.waker().clone());
             }
-        }
-        reason
-    }
-
-    /// Does `work` until it is done, or until there is a reason to close.
-    async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| match self.poll_reason(cx) {
-            Some(_) => Poll::Ready(None),
-            None => work.as_mut().poll(cx).map(Some),
+            drop(waker);
+            work.as_mut().poll(cx).map(Some)
         })
         .await
     }
@@ -159,6 +164,7 @@ impl Connections {
     pub(super) async fn sweep(&self) {
         let config = &self.worker.shared.config;
         let (head, idle) = (ticks(config.head_timeout), ticks(config.idle_timeout));
+        let deaf = idle.saturating_add(ticks(CLOSE_TIME_MAX));
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
@@ -168,6 +174,7 @@ impl Connections {
                 let age = now.wrapping_sub(watch.since.get());
                 match watch.phase.get() {
                     Phase::Head if age > head => watch.close(Reason::SlowHead),
+                    Phase::Idle if age > deaf => watch.close(Reason::Deaf),
                     Phase::Idle if age > idle => watch.close(Reason::Idle),
                     _ => {}
                 }
@@ -204,7 +211,7 @@ impl Connections {
         self.metrics.open.decrement(1.0);
         match watch.reason.get() {
             Some(Reason::SlowHead) => self.metrics.slow_head.increment(1),
-            Some(Reason::Idle) => self.metrics.idle.increment(1),
+            Some(Reason::Idle | Reason::Deaf) => self.metrics.idle.increment(1),
             Some(Reason::Stopping) | None => {}
         }
     }
@@ -213,7 +220,7 @@ impl Connections {
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Some(Ok(prefix)) = watch.unless_closed(greet(&mut io)).await else { return };
+        let Some(Ok(prefix)) = watch.unless_told(None, greet(&mut io)).await else { return };
         watch.is_h2.set(prefix.starts_with(H2_PREFACE));
         let io = Watched { prefix: prefix.freeze(), io: TokioIo::new(io), watch: Rc::clone(watch) };
         let (worker, served) = (Rc::clone(&self.worker), Rc::clone(watch));
@@ -253,12 +260,15 @@ async fn until_closed<C: Future<Output = Result<(), hyper::Error>>>(
     shut_down: fn(Pin<&mut C>),
 ) {
     let mut connection = pin!(connection);
+    let mut seen = None;
     // How a client's connection ends is the client's business: it has its answers or asks again.
-    if watch.unless_closed(connection.as_mut()).await.is_none()
-        && watch.reason.get() != Some(Reason::SlowHead)
-    {
-        shut_down(connection.as_mut());
-        drop(connection.await);
+    while watch.unless_told(seen, connection.as_mut()).await.is_none() {
+        seen = watch.reason.get();
+        match seen {
+            Some(Reason::SlowHead | Reason::Deaf) => return,
+            Some(Reason::Idle | Reason::Stopping) => shut_down(connection.as_mut()),
+            None => {}
+        }
     }
 }
 

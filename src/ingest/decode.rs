@@ -4,6 +4,7 @@
 //! one large body does not stand in the way of small ones, even if it comes to nothing. It reserves
 //! memory before it uses it.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use http::HeaderMap;
@@ -65,46 +66,82 @@ pub(super) async fn decode(
     bytes_max: usize,
     room: &mut Reservation,
 ) -> Result<Vec<u8>, Refusal> {
+    let allowed = Cell::new(0);
+    let steps = Steps { left: body, allowed: &allowed };
     // A zstd frame keeps a window of its output beside the output.
     let (mut inflate, copies): (Box<dyn Read + '_>, usize) = match encoding {
-        Encoding::Identity => (Box::new(body), 1),
-        Encoding::Gzip => (Box::new(flate2::bufread::MultiGzDecoder::new(body)), 1),
-        Encoding::Zstd => (Box::new(zstd_reader(body)?), 2),
+        Encoding::Identity => (Box::new(steps), 1),
+        Encoding::Gzip => (Box::new(flate2::bufread::MultiGzDecoder::new(steps)), 1),
+        Encoding::Zstd => (Box::new(zstd_reader(steps)?), 2),
     };
     let reserved_before = room.bytes();
     let mut output: Vec<u8> = Vec::new();
+    let mut filled = 0;
     loop {
-        let filled = output.len();
         if filled > bytes_max {
             return Err(Refusal::DecodedTooLarge { bytes_max });
         }
-        if output.capacity() - filled < STEP_BYTES {
+        if output.len() - filled < STEP_BYTES {
             // Twice as much as there is, but no more than the largest body that is allowed needs.
             let needed = bytes_max.saturating_sub(filled) + STEP_BYTES;
             let more = filled.max(STEP_BYTES).min(needed);
             room.grow(more * copies).map_err(|_| Refusal::NoRoom)?;
-            output.reserve_exact(output.capacity() - filled + more);
+            output.reserve_exact(more);
+            output.resize(output.len() + more, 0);
         }
-        output.resize(filled + STEP_BYTES, 0);
-        let written =
-            inflate.read(output.get_mut(filled..).unwrap_or_default()).map_err(|error| {
-                Refusal::Malformed(format!("the body does not decompress: {error}"))
-            })?;
-        output.truncate(filled + written);
-        if written == 0 {
-            break;
+        allowed.set(STEP_BODY_BYTES);
+        let step = output.get_mut(filled..filled + STEP_BYTES).unwrap_or_default();
+        match inflate.read(step) {
+            Ok(0) => break,
+            Ok(written) => filled += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(damaged(&error)),
         }
         tokio::task::yield_now().await;
     }
-    output.shrink_to(output.len() + 1);
+    output.truncate(filled);
+    output.shrink_to(filled + 1);
     room.shrink_to(reserved_before + output.capacity());
     Ok(output)
 }
 
-fn zstd_reader(body: &[u8]) -> Result<zstd::stream::read::Decoder<'static, &[u8]>, Refusal> {
-    let refused = |error| Refusal::Malformed(format!("the body does not decompress: {error}"));
-    let mut reader = zstd::stream::read::Decoder::with_buffer(body).map_err(refused)?;
-    reader.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(refused)?;
+/// A body of which only so much is shown at a time.
+struct Steps<'a> {
+    left: &'a [u8],
+    allowed: &'a Cell<usize>,
+}
+
+impl BufRead for Steps<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let shown = self.left.len().min(self.allowed.get());
+        if shown == 0 && !self.left.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(self.left.get(..shown).unwrap_or_default())
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.left = self.left.get(bytes..).unwrap_or_default();
+        self.allowed.set(self.allowed.get().saturating_sub(bytes));
+    }
+}
+
+impl Read for Steps<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+fn damaged(error: &io::Error) -> Refusal {
+    Refusal::Malformed(format!("the body does not decompress: {error}"))
+}
+
+fn zstd_reader<R: BufRead>(body: R) -> Result<zstd::stream::read::Decoder<'static, R>, Refusal> {
+    let mut reader =
+        zstd::stream::read::Decoder::with_buffer(body).map_err(|error| damaged(&error))?;
+    reader.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| damaged(&error))?;
     Ok(reader)
 }
 
@@ -154,6 +191,25 @@ mod tests {
         assert_eq!(decoded(Encoding::Gzip, &gzips, 100).await.unwrap(), b"a\nb\n");
         let frames = [zstd(b"a\n"), zstd(b"b\n")].concat();
         assert_eq!(decoded(Encoding::Zstd, &frames, 100).await.unwrap(), b"a\nb\n");
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_even_while_nothing_comes_of_a_body() {
+        for (encoding, member) in [(Encoding::Gzip, gzip(b"")), (Encoding::Zstd, zstd(b""))] {
+            let body = member.repeat(100 * STEP_BODY_BYTES / member.len());
+            let mut turns = 0;
+            let others = async {
+                loop {
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            let output = tokio::select! {
+                output = decoded(encoding, &body, 100) => output.unwrap(),
+                () = others => unreachable!(),
+            };
+            assert!(output.is_empty() && turns >= 90, "{encoding:?}: {turns} turns");
+        }
     }
 
     #[tokio::test]

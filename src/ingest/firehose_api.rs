@@ -74,7 +74,7 @@ pub(super) fn add_request_id(worker: &Worker, answer: &mut Answer) {
 
 async fn read(worker: &Worker, request: &mut Request<Incoming>) -> Result<Body, Refusal> {
     let config = &worker.shared.config;
-    let share = worker.transit();
+    let share = worker.shared.streams.transit();
     body::read(request.body_mut(), config.body_bytes_max, config.body_timeout, share).await
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::metrics::StreamMetrics;
-use super::{AnyStream, StreamConfig, StreamSettings};
-use crate::pipeline::{Budget, Lane};
+use super::{AnyStream, Config, StreamSettings};
+use crate::pipeline::{Budget, Lane, Share};
 use crate::record::StreamName;
 
 /// One stream, shared by all workers.
@@ -30,6 +30,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Streams {
     budget: Arc<Budget>,
+    transit: Arc<Share>,
     any: Option<AnyStream>,
     configured: usize,
     #[expect(
@@ -42,16 +43,25 @@ pub struct Streams {
 impl Streams {
     /// The configured streams, each with its floor of memory out of `memory_bytes_max`.
     ///
-    /// What the floors leave is shared. Floors that are larger than the memory leave nothing to share;
-    /// the configuration refuses them.
+    /// What the floors leave is shared, but for one body in transit: a call of the Firehose protocol is
+    /// read before it says which stream it is for, and a stream that has taken all that is shared must not
+    /// keep the calls for others out. Where the shared part is no larger than one request may need, that
+    /// comes first. Floors that are larger than the memory leave nothing to share; the configuration
+    /// refuses them.
     #[must_use]
-    pub fn new(memory_bytes_max: usize, configs: &[StreamConfig], any: Option<AnyStream>) -> Self {
+    pub fn new(memory_bytes_max: usize, config: &Config) -> Self {
+        let Config { streams: configs, any_stream: any, .. } = config;
         let floors: usize =
             configs.iter().map(|config| config.settings.memory_floor_bytes).sum::<usize>()
                 + any.as_ref().map_or(0, |any| {
                     any.streams_max.saturating_mul(any.settings.memory_floor_bytes)
                 });
-        let budget = Budget::new(memory_bytes_max.saturating_sub(floors));
+        let above_floors = memory_bytes_max.saturating_sub(floors);
+        // A body as it is sent, what it becomes, and for zstd as much again for its window.
+        let one_request = config.body_bytes_max + 2 * config.decoded_bytes_max;
+        let one_transit = above_floors.saturating_sub(one_request).min(config.body_bytes_max);
+        let budget = Budget::new(above_floors - one_transit);
+        let transit = budget.share(one_transit);
         let known = configs
             .iter()
             .map(|config| {
@@ -60,13 +70,18 @@ impl Streams {
             })
             .collect();
         #[expect(clippy::disallowed_types, reason = "asked once per worker and stream")]
-        Self { budget, any, configured: configs.len(), known: RwLock::new(known) }
+        Self {
+            budget,
+            transit,
+            any: any.clone(),
+            configured: configs.len(),
+            known: RwLock::new(known),
+        }
     }
 
-    /// The budget that all streams share.
-    #[must_use]
-    pub const fn budget(&self) -> &Arc<Budget> {
-        &self.budget
+    /// Memory for bodies whose stream is not known before they are read.
+    pub(super) const fn transit(&self) -> &Arc<Share> {
+        &self.transit
     }
 
     /// All streams that are known now, by name.

@@ -15,9 +15,7 @@ use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::streams::Stream;
-use crate::pipeline::{
-    Batcher, Book, ChunkPool, Delivered, Entry, Mailbox, Outlet, Receipt, Share,
-};
+use crate::pipeline::{Batcher, Book, ChunkPool, Delivered, Entry, Mailbox, Outlet, Receipt};
 use crate::record::StreamName;
 
 /// How long a batch that found the hand-off full waits before it is offered again.
@@ -35,8 +33,6 @@ pub(super) struct Worker {
     outlet: RefCell<Outlet>,
     book: Book,
     pool: ChunkPool,
-    /// Memory for bodies whose stream is not known before they are read.
-    transit: Arc<Share>,
     /// Decoded bytes of the record at hand.
     pub(super) scratch: RefCell<Vec<u8>>,
     nudge: Notify,
@@ -57,7 +53,6 @@ impl Worker {
         mailbox: Mailbox,
         pool: ChunkPool,
     ) -> Rc<Self> {
-        let transit = shared.streams.budget().share(0);
         Rc::new(Self {
             metrics: Metrics::new(),
             shared,
@@ -65,7 +60,6 @@ impl Worker {
             outlet: RefCell::new(outlet),
             book: Book::new(mailbox),
             pool,
-            transit,
             scratch: RefCell::default(),
             nudge: Notify::new(),
             is_closed: Cell::new(false),
@@ -86,10 +80,6 @@ impl Worker {
         let stream = Rc::new(WorkerStream { shared, batcher: RefCell::new(batcher) });
         self.streams.borrow_mut().insert(name, Rc::clone(&stream));
         Ok(stream)
-    }
-
-    pub(super) const fn transit(&self) -> &Arc<Share> {
-        &self.transit
     }
 
     /// Opens a receipt for a request of `records` records that waits for their delivery.

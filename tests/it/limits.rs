@@ -1,10 +1,13 @@
 //! The bounds of the data listener: connections, requests, heads, bodies, time, memory.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use base64_simd::STANDARD;
 use serde_json::json;
 
-use crate::http::{Client, head};
+use crate::http::head;
 use crate::ledger::Ledger;
 use crate::pipe::{Pipe, Setup, wait_until};
 use crate::upstream::Upstream;
@@ -182,18 +185,31 @@ fn a_stream_that_is_held_can_not_take_the_memory_of_another() {
     }
     wait_until("it is delivered", || upstream.records("demo").len() == ledger.len());
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+
+    // A call of the Firehose protocol is read before it says which stream it is for.
+    let data = STANDARD.encode_to_string([b'x'; 300]);
+    let call = json!({"DeliveryStreamName": "demo", "Records": vec![json!({"Data": data}); 500]});
+    let headers =
+        [("x-amz-target", "Firehose_20150804.PutRecordBatch"), ("standpipe-ack", "delivered")];
+    for _ in 0..20 {
+        let answer = client.request("POST", "/", &headers, call.to_string().as_bytes());
+        assert_eq!((answer.status, &answer.json()["FailedPutCount"]), (200, &json!(0)));
+    }
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_harms_nobody() {
+fn a_client_that_never_reads_its_answers_harms_nobody_and_loses_its_connection() {
     let upstream = Upstream::start();
-    let pipe = Setup::new(&upstream.endpoint()).start();
-    let mut deaf = Client::tcp(&pipe.data);
-    let request = [&head("POST", &Pipe::path("demo"), &[], 1)[..], b"x"].concat();
-    for _ in 0..2_000 {
-        if deaf.send(&request).is_err() {
-            break;
-        }
-    }
+    let pipe =
+        Setup::new(&upstream.endpoint()).set("STANDPIPE_INGEST_IDLE_TIMEOUT_MS", "500").start();
+    let mut deaf = TcpStream::connect(&pipe.data).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let requests = [&head("POST", &Pipe::path("demo"), &[], 1)[..], b"x"].concat().repeat(1_000);
+    // Until neither side can write any more.
+    while deaf.write_all(&requests).is_ok() {}
     assert_eq!(pipe.client().request("POST", &Pipe::path("demo"), &[], b"y").status, 202);
+    wait_until("its connection is closed", || {
+        pipe.metric("standpipe_ingest_connections", "") == 0.0
+    });
+    assert!(pipe.metric("standpipe_ingest_connections_closed_total", "idle") >= 1.0);
 }
