@@ -53,6 +53,22 @@ fn durable_is_refused_by_a_pipe_without_a_spool() {
 }
 
 #[test]
+fn a_system_without_certificates_ends_the_start_with_what_is_missing() {
+    let setup = |endpoint: &str| {
+        let none = "/nonexistent";
+        Setup::new(endpoint).set("SSL_CERT_FILE", none).set("SSL_CERT_DIR", none)
+    };
+    let (code, error) = fails(&setup("https://127.0.0.1:9"));
+    assert_eq!(code, 69, "{error}");
+    assert!(error.contains("ca-certificates"), "{error}");
+    // In the clear nothing needs them.
+    let upstream = Upstream::start();
+    let pipe = setup(&upstream.endpoint()).start();
+    assert_eq!(Ledger::default().post(&mut pipe.client(), 1, &[]), 202);
+    pipe.settle();
+}
+
+#[test]
 fn it_is_ready_without_the_service_and_without_credentials() {
     let setup = Setup::new("http://127.0.0.1:9")
         .set("AWS_ACCESS_KEY_ID", "")
