@@ -115,12 +115,24 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
     let metrics =
         telemetry::metrics::install().map_err(|error| StartError::Telemetry(error.to_string()))?;
     abort_on_panic();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Signals)?;
+    // Caught before the first record can come: a signal would end the process with it, or pass unheard
+    // where the process is the first one of its container.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::listen().map_err(StartError::Signals)?
+    };
     let is_embedded = embedded.is_some();
     let app = App::start(config, embedded, level, &metrics)?;
     if is_embedded {
         app.introduce();
     }
-    app.run()
+    let stopped = runtime.block_on(app.run(signals));
+    runtime.shutdown_background();
+    Ok(stopped)
 }
 
 impl App {

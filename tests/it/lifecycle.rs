@@ -99,6 +99,27 @@ fn a_stop_delivers_what_is_there_and_ends_with_success() {
 }
 
 #[test]
+fn a_signal_that_comes_with_the_first_connection_is_heard() {
+    let upstream = Upstream::start();
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("data.sock");
+        let setup = Setup::new(&upstream.endpoint())
+            .set("STANDPIPE_INGEST_UNIX_SOCKET", socket.to_str().unwrap())
+            .set("STANDPIPE_STOP_QUIET_MS", "0");
+        let mut child = setup.command(&directory).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < deadline, "it listens");
+            std::hint::spin_loop();
+        }
+        let killed = std::process::Command::new("kill").arg(child.id().to_string()).status();
+        assert!(killed.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "it stops of its own accord");
+    }
+}
+
+#[test]
 fn a_stop_goes_on_accepting_until_the_application_is_gone() {
     let upstream = Upstream::start();
     let pipe = Setup::new(&upstream.endpoint()).start();
