@@ -119,11 +119,23 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
     abort_on_panic();
     open_files::raise(&config);
     let data_dir = embedded.as_ref().map(|embedded| embedded.data_dir.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Signals)?;
+    // Caught before the first record can come: a signal would end the process with it, or pass unheard
+    // where the process is the first one of its container.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::listen().map_err(StartError::Signals)?
+    };
     let app = App::start(config, embedded, level, &metrics)?;
     if let Some(data_dir) = data_dir {
         app.introduce(&data_dir);
     }
-    app.run()
+    let stopped = runtime.block_on(app.run(signals));
+    runtime.shutdown_background();
+    Ok(stopped)
 }
 
 impl App {

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::App;
 use super::signals::Signals;
-use super::{App, StartError};
 use crate::embedded::Emulator;
 use crate::forward::Stopper;
 use crate::ingest::{Ingest, Streams};
@@ -27,21 +27,12 @@ pub struct Stopped {
 
 impl App {
     /// Waits until a stop is asked for, and stops.
-    pub(super) fn run(self) -> Result<Stopped, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Signals)?;
-        let stopped = runtime.block_on(async {
-            let mut signals = Signals::listen().map_err(StartError::Signals)?;
-            let reason = tokio::select! {
-                name = signals.next() => name,
-                () = self.quit.notified() => "/quitquitquit",
-            };
-            Ok(self.stop(reason, signals).await)
-        });
-        runtime.shutdown_background();
-        stopped
+    pub(super) async fn run(self, mut signals: Signals) -> Stopped {
+        let reason = tokio::select! {
+            name = signals.next() => name,
+            () = self.quit.notified() => "/quitquitquit",
+        };
+        self.stop(reason, signals).await
     }
 
     async fn stop(self, reason: &'static str, mut signals: Signals) -> Stopped {

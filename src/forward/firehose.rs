@@ -16,13 +16,19 @@ use aws_sdk_firehose::config::{Credentials as KeyPair, StalledStreamProtectionCo
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
 use aws_sdk_firehose::{Client, Config as ClientConfig};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use http_body_util::Limited;
 use tokio::sync::OnceCell;
 
 use super::answer::{Described, Entry, PutAnswer, PutError, Unready};
@@ -36,6 +42,9 @@ const EMBEDDED_REGION: &str = "us-east-1";
 
 /// The name that the service sees in the user agent.
 const APP_NAME: &str = concat!("standpipe-", env!("CARGO_PKG_VERSION"));
+
+/// The most bytes of an answer. One for 500 records takes a seventh of it.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The way to the service. See the module.
 #[derive(Debug)]
@@ -120,6 +129,7 @@ impl Firehose {
             .set_records(Some(Vec::new()))
             .customize()
             .mutate_request(move |request| set_body(request, body.clone()))
+            .interceptor(ShortAnswers)
             .send()
             .await;
         sent.map(answer).map_err(|error| failure(&error))
@@ -201,12 +211,36 @@ fn set_body(request: &mut HttpRequest, body: Bytes) {
     *request.body_mut() = SdkBody::from(body);
 }
 
+/// Reads no more of an answer than one can have: the SDK would keep whatever comes in memory.
+#[derive(Debug)]
+struct ShortAnswers;
+
+impl Intercept for ShortAnswers {
+    fn name(&self) -> &'static str {
+        "ShortAnswers"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response_mut().take_body();
+        let limited = SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES_MAX));
+        *context.response_mut().body_mut() = limited;
+        Ok(())
+    }
+}
+
 fn answer(output: PutRecordBatchOutput) -> PutAnswer {
     let encrypted = output.encrypted;
+    // Nothing at all, said in so many quotes, is nothing.
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
     let entries = output
         .request_responses
         .into_iter()
-        .map(|entry| match (entry.error_code, entry.record_id) {
+        .map(|entry| match (said(entry.error_code), said(entry.record_id)) {
             (None, Some(id)) => Entry::Put(id),
             (code, _) => Entry::Failed { code, message: entry.error_message },
         })

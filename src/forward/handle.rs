@@ -60,6 +60,8 @@ pub enum StartError {
         /// What is wrong with it.
         message: String,
     },
+    /// Neither the system nor a CA file has a certificate to trust, and the endpoint needs one.
+    NoCertificates,
     /// The operating system gives no thread, or its runtime no event queue.
     Thread(io::Error),
 }
@@ -74,6 +76,10 @@ impl fmt::Display for StartError {
             Self::CaFile { path, message } => {
                 write!(f, "the upstream CA file {} can not be used: {message}", path.display())
             }
+            Self::NoCertificates => f.write_str(
+                "the system has no CA certificates to trust the service by; install them (the package \
+                 is called ca-certificates), or name a file with upstream.ca_file",
+            ),
             Self::Thread(error) => write!(f, "the forward thread can not be started: {error}"),
         }
     }
@@ -83,7 +89,10 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Thread(error) => Some(error),
-            Self::Endpoint { .. } | Self::Proxy { .. } | Self::CaFile { .. } => None,
+            Self::Endpoint { .. }
+            | Self::Proxy { .. }
+            | Self::CaFile { .. }
+            | Self::NoCertificates => None,
         }
     }
 }

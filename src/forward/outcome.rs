@@ -45,21 +45,28 @@ pub(super) struct Reason {
 /// The most characters of a message that are kept: messages can quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 300;
 
+/// The most characters of a code that are kept: anybody can stand at the other end.
+const CODE_CHARS_MAX: usize = 100;
+
 impl Reason {
     /// A reason with one of our own codes.
     pub(super) fn ours(code: Code, message: &str) -> Self {
-        Self { code, text: code.as_str().into(), message: shortened(message) }
+        Self { code, text: code.as_str().into(), message: shortened(message, MESSAGE_CHARS_MAX) }
     }
 
     /// A reason with the service's code.
     pub(super) fn service(text: &str, message: &str) -> Self {
-        Self { code: Code::of(text), text: text.into(), message: shortened(message) }
+        Self {
+            code: Code::of(text),
+            text: shortened(text, CODE_CHARS_MAX),
+            message: shortened(message, MESSAGE_CHARS_MAX),
+        }
     }
 }
 
-fn shortened(message: &str) -> Arc<str> {
+fn shortened(text: &str, chars_max: usize) -> Arc<str> {
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = message.chars().take(MESSAGE_CHARS_MAX).map(one_line).collect();
+    let text: String = text.chars().take(chars_max).map(one_line).collect();
     text.into()
 }
 
@@ -85,6 +92,12 @@ pub(super) fn classify(error: &PutError) -> (Class, Reason) {
 /// Whether an entry of an answer with this code is its own record's fault, if another record went through.
 pub(super) fn is_of_record(code: Code) -> bool {
     of_code(code, 200, "") == Class::Refused
+}
+
+/// Whether the service may have the record whose entry in an answer has this code.
+pub(super) fn is_ambiguous(code: Code) -> bool {
+    // Of a code that nobody foresaw nothing is known.
+    code == Code::Missing || of_code(code, 500, "") == Class::Ambiguous
 }
 
 fn of_unready(unready: &Unready) -> Reason {
@@ -151,8 +164,8 @@ fn of_status(status: u16, message: &str) -> (Class, Reason) {
         500.. => (Class::Ambiguous, Code::HttpServerError),
         _ => (Class::Ambiguous, Code::Broken),
     };
-    let text = if status >= 400 { format!("HTTP{status}").into() } else { code.as_str().into() };
-    (class, Reason { code, text, message: shortened(message) })
+    let text = if status == 200 { code.as_str().into() } else { format!("HTTP{status}").into() };
+    (class, Reason { code, text, message: shortened(message, MESSAGE_CHARS_MAX) })
 }
 
 #[cfg(test)]
@@ -224,5 +237,17 @@ mod tests {
         assert_eq!(reason.message.chars().count(), MESSAGE_CHARS_MAX);
         assert!(!reason.message.contains('\n'));
         assert_eq!((reason.code, &*reason.text), (Code::Other, "X"));
+        let reason = Reason::service(&"X\n".repeat(1_000), "");
+        assert_eq!(reason.text.chars().count(), CODE_CHARS_MAX);
+        assert!(!reason.text.contains('\n'));
+    }
+
+    #[test]
+    fn only_what_the_service_may_have_is_ambiguous() {
+        let ambiguous = [Code::InternalFailure, Code::Missing, Code::Other];
+        let not =
+            [Code::ServiceUnavailable, Code::Throttling, Code::Validation, Code::AccessDenied];
+        assert!(ambiguous.into_iter().all(is_ambiguous));
+        assert!(!not.into_iter().any(is_ambiguous));
     }
 }

@@ -146,9 +146,7 @@ impl Worker {
                 let code = code.as_deref().map_or(Code::Missing, Code::of);
                 self.metrics.count_failed(code, 1);
                 failed += 1;
-                // A throttled record was not taken. Of any other failure the service says that
-                // the record may have been written.
-                ambiguous += u64::from(code != Code::ServiceUnavailable);
+                ambiguous += u64::from(outcome::is_ambiguous(code));
             }
         }
         self.metrics.records_ambiguous.increment(ambiguous);

@@ -118,6 +118,44 @@ fn records_that_failed_are_sent_again_alone_whatever_the_count_says() {
 }
 
 #[test]
+fn an_empty_id_is_none_and_an_empty_code_is_no_failure() {
+    let stub = Stub::start(|put| {
+        if put.number > 0 {
+            return Reply::ok(put);
+        }
+        let entries = [
+            serde_json::json!({"RecordId": ""}),
+            serde_json::json!({"RecordId": "id", "ErrorCode": "", "ErrorMessage": ""}),
+        ];
+        Reply::json(200, &serde_json::json!({"FailedPutCount": 0, "RequestResponses": entries}))
+    });
+    let mut rig = Rig::new(config(&stub.url()));
+    rig.send(&["without an id", "with one"]);
+    assert_eq!(stub.put().records.len(), 2);
+    assert_eq!(stub.put().records, [b"without an id"]);
+    rig.drain();
+    assert!(stub.puts.is_empty());
+}
+
+#[test]
+fn no_more_of_an_answer_is_read_than_one_can_have() {
+    let stub = Stub::start(|put| {
+        if put.number > 0 {
+            return Reply::ok(put);
+        }
+        let padding = " ".repeat(2 * 1024 * 1024);
+        let entries = r#"{"FailedPutCount": 0, "RequestResponses": [{"RecordId": "id"}]}"#;
+        Reply::text(200, &format!("{padding}{entries}"))
+    });
+    let mut rig = Rig::new(config(&stub.url()));
+    rig.send(&["one"]);
+    assert_eq!(stub.put().records, [b"one"]);
+    // The service may have it: it is sent again, since the answer was not read.
+    assert_eq!(stub.put().records, [b"one"]);
+    rig.drain();
+}
+
+#[test]
 fn a_receipt_gets_the_services_id_of_its_own_record() {
     let stub = Stub::start(|put| {
         let is_first = put.number == 0;

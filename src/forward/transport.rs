@@ -1,6 +1,6 @@
 //! The HTTP client under the SDK: rustls over ring, a proxy, and certificates of one's own.
 //!
-//! It reads the CA file and checks what the configuration says; it opens no connection.
+//! It reads the certificates to trust and checks what the configuration says; it opens no connection.
 
 use std::fs;
 
@@ -9,27 +9,38 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::{Credentials, StartError, Upstream};
-
-/// What a file of certificates has at least once in it.
-const PEM_MARK: &str = "-----BEGIN CERTIFICATE-----";
 
 /// The client for this upstream.
 pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, StartError> {
     check_endpoint(upstream)?;
     let proxy = proxy(upstream)?;
-    let context = tls_context(upstream)?;
     let is_plain = upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
     if is_plain && upstream.credentials == Credentials::Embedded {
         // Nothing needs TLS then, and reading the system's certificates takes time.
         return Ok(Builder::new().build_http());
     }
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder()
+    let (context, roots) = tls_context(upstream)?;
+    if roots.is_empty() && !is_plain {
+        return Err(StartError::NoCertificates);
+    }
+    let connector = move || {
+        Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(context.clone())
-            .proxy_config(proxy.clone());
+            .proxy_config(proxy.clone())
+    };
+    if !is_plain {
+        // It reads the system's certificates once, and keeps what it found: now, while there are files to
+        // be had, and not before the first record.
+        drop(connector().build());
+    }
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = connector();
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.build()
@@ -56,20 +67,31 @@ fn proxy(upstream: &Upstream) -> Result<ProxyConfig, StartError> {
     }
 }
 
-fn tls_context(upstream: &Upstream) -> Result<TlsContext, StartError> {
+/// What is trusted: the system's certificates as far as they can be read, and those of the CA file, all
+/// of which have to be.
+fn tls_context(upstream: &Upstream) -> Result<(TlsContext, RootCertStore), StartError> {
     let bad = |message: String| StartError::CaFile {
         path: upstream.ca_file.clone().unwrap_or_default(),
         message,
     };
-    let mut store = TrustStore::empty().with_native_roots(true);
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    let (from_system, _unreadable) = roots.add_parsable_certificates(system.certs);
+    let mut store = TrustStore::empty().with_native_roots(from_system > 0);
     if let Some(path) = &upstream.ca_file {
         let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
-        if !String::from_utf8_lossy(&pem).contains(PEM_MARK) {
+        let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
+        if certificates.peek().is_none() {
             return Err(bad("it has no certificate in PEM".to_owned()));
+        }
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
         store = store.with_pem_certificate(pem);
     }
-    TlsContext::builder().with_trust_store(store).build().map_err(|error| bad(error.to_string()))
+    let context = TlsContext::builder().with_trust_store(store).build();
+    Ok((context.map_err(|error| bad(error.to_string()))?, roots))
 }
 
 #[cfg(test)]
@@ -91,5 +113,21 @@ mod tests {
         assert!(matches!(proxy, Err(StartError::Proxy { .. })));
         let ca_file = upstream(|u| u.ca_file = Some("/nonexistent/ca.pem".into()));
         assert!(matches!(ca_file, Err(StartError::CaFile { .. })));
+    }
+
+    #[test]
+    fn a_ca_file_that_can_not_be_read_to_its_end_is_refused_at_start() {
+        let refused = |pem: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), pem).unwrap();
+            let upstream =
+                Upstream { ca_file: Some(file.path().to_owned()), ..Upstream::default() };
+            matches!(http_client(&upstream), Err(StartError::CaFile { .. }))
+        };
+        assert!(refused("nothing of the kind"));
+        for middle in ["not base64!", "AAAA", ""] {
+            let pem = format!("-----BEGIN CERTIFICATE-----\n{middle}\n-----END CERTIFICATE-----\n");
+            assert!(refused(&pem), "{middle}");
+        }
     }
 }

@@ -99,6 +99,22 @@ fn durable_is_refused_by_a_pipe_without_a_spool() {
 }
 
 #[test]
+fn a_system_without_certificates_ends_the_start_with_what_is_missing() {
+    let setup = |endpoint: &str| {
+        let none = "/nonexistent";
+        Setup::new(endpoint).set("SSL_CERT_FILE", none).set("SSL_CERT_DIR", none)
+    };
+    let (code, error) = fails(&setup("https://127.0.0.1:9"));
+    assert_eq!(code, 69, "{error}");
+    assert!(error.contains("ca-certificates"), "{error}");
+    // In the clear nothing needs them.
+    let upstream = Upstream::start();
+    let pipe = setup(&upstream.endpoint()).start();
+    assert_eq!(Ledger::default().post(&mut pipe.client(), 1, &[]), 202);
+    pipe.settle();
+}
+
+#[test]
 fn it_is_ready_without_the_service_and_without_credentials() {
     let setup = Setup::new("http://127.0.0.1:9")
         .set("AWS_ACCESS_KEY_ID", "")
@@ -126,6 +142,27 @@ fn a_stop_delivers_what_is_there_and_ends_with_success() {
     let (status, _) = pipe.stop();
     assert!(status.success());
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
+fn a_signal_that_comes_with_the_first_connection_is_heard() {
+    let upstream = Upstream::start();
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("data.sock");
+        let setup = Setup::new(&upstream.endpoint())
+            .set("STANDPIPE_INGEST_UNIX_SOCKET", socket.to_str().unwrap())
+            .set("STANDPIPE_STOP_QUIET_MS", "0");
+        let mut child = setup.command(&directory).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < deadline, "it listens");
+            std::hint::spin_loop();
+        }
+        let killed = std::process::Command::new("kill").arg(child.id().to_string()).status();
+        assert!(killed.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "it stops of its own accord");
+    }
 }
 
 #[test]

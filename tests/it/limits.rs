@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64_simd::STANDARD;
 use serde_json::json;
 
-use crate::http::head;
+use crate::http::{Client, head};
 use crate::ledger::Ledger;
 use crate::pipe::{Pipe, Setup, wait_until};
 use crate::upstream::Upstream;
