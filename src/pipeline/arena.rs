@@ -7,17 +7,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use super::budget::{NoRoom, Reservation, Share};
+use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
 use crate::record::BATCH_RECORDS_MAX;
 
 /// The smallest chunk, in bytes: what a trickle of records costs.
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
-
-/// The largest chunk that is shared by several records, in bytes. 500 records of 512 bytes fit one.
-pub(super) const CHUNK_BYTES_MAX: usize = 256 * 1024;
 
 /// A record of at least as many bytes gets a buffer of its own, so that a chunk's unused tail stays small.
 const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
@@ -32,9 +28,6 @@ const _: () = assert!(
     BATCH_RECORDS_MAX.next_power_of_two() * size_of::<(u32, Ticket)>() <= TICKETS_BYTES,
     "a full batch of tickets is paid for"
 );
-
-/// How many full-size chunks wait to be used again: 2 MiB that the process keeps beside its budget.
-const POOL_CHUNKS_MAX: usize = 8;
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +44,13 @@ enum Chunk {
 }
 
 impl Chunk {
+    /// A chunk of our own can be used again; a body is shared with others.
+    fn go_to(self, pool: &ChunkPool) {
+        if let Self::Copied(bytes) = self {
+            pool.give(bytes);
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,
@@ -211,7 +211,7 @@ impl Arena {
     /// Takes back all that came after `mark`.
     pub(super) fn roll_back(&mut self, mark: Mark) {
         for chunk in self.chunks.drain(mark.chunks..) {
-            self.pool.give(chunk);
+            chunk.go_to(&self.pool);
         }
         if let Some(Chunk::Copied(bytes)) = self.chunks.last_mut() {
             bytes.truncate(mark.last_chunk_bytes);
@@ -275,7 +275,7 @@ impl Arena {
             places.push(Place { chunk: 0, start, bytes: place.bytes });
         }
         for chunk in self.chunks.drain(..) {
-            self.pool.give(chunk);
+            chunk.go_to(&self.pool);
         }
         self.chunks.push(Chunk::Copied(exact));
         self.places = places;
@@ -348,47 +348,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         for chunk in self.chunks.drain(..) {
-            self.pool.give(chunk);
+            chunk.go_to(&self.pool);
         }
-    }
-}
-
-/// Full-size chunks that were used and can be used again, on any thread.
-#[derive(Debug, Clone)]
-pub struct ChunkPool {
-    spare: Sender<Vec<u8>>,
-    used: Receiver<Vec<u8>>,
-}
-
-impl ChunkPool {
-    /// An empty pool that keeps at most [`POOL_CHUNKS_MAX`] chunks.
-    #[must_use]
-    pub fn new() -> Self {
-        let (spare, used) = crossbeam_channel::bounded(POOL_CHUNKS_MAX);
-        Self { spare, used }
-    }
-
-    fn take(&self, capacity: usize) -> Vec<u8> {
-        if capacity == CHUNK_BYTES_MAX
-            && let Ok(chunk) = self.used.try_recv()
-        {
-            return chunk;
-        }
-        Vec::with_capacity(capacity)
-    }
-
-    fn give(&self, chunk: Chunk) {
-        let Chunk::Copied(mut chunk) = chunk else { return };
-        if chunk.capacity() == CHUNK_BYTES_MAX {
-            chunk.clear();
-            // A full pool gives the chunk back, and dropping it is what should happen then.
-            drop(self.spare.try_send(chunk));
-        }
-    }
-}
-
-impl Default for ChunkPool {
-    fn default() -> Self {
-        Self::new()
     }
 }

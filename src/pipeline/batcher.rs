@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arena::{Arena, ChunkPool, Mark, Piece};
+use super::arena::{Arena, Mark, Piece};
 use super::batch::Batch;
 use super::budget::NoRoom;
 use super::lane::Lane;
+use super::pool::ChunkPool;
 use super::receipt::Ticket;
 
 /// When a batch closes.

@@ -21,19 +21,21 @@ mod budget;
 mod handoff;
 mod lane;
 pub mod metrics;
+mod pool;
 mod receipt;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use arena::{ChunkPool, Piece, SharedBody};
+pub use arena::{Piece, SharedBody};
 pub use batch::Batch;
 pub use batcher::{Batcher, Entry, Limits};
 pub use bell::Bell;
 pub use budget::{Budget, NoRoom, Reservation, Share};
 pub use handoff::{Intake, Outlet, handoff};
 pub use lane::Lane;
+pub use pool::ChunkPool;
 pub use receipt::{Book, Delivered, Mailbox, Post, Receipt, Ticket, post};
 
 /// How many closed batches may be on their way to the forward thread.
