@@ -53,17 +53,18 @@ pub(super) async fn take(
 
 /// The level that a request gets: what it names, or the stream's own, and never below the stream's floor.
 pub(super) fn wanted_ack(headers: &HeaderMap, settings: &StreamSettings) -> Result<Ack, Refusal> {
-    let wanted = match headers.get(ACK_HEADER) {
-        None => settings.ack,
-        Some(value) => {
-            value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
-                Refusal::Malformed(
-                    "the header \"standpipe-ack\" is one of memory, durable and delivered"
-                        .to_owned(),
-                )
-            })?
-        }
+    let mut named = headers.get_all(ACK_HEADER).iter();
+    let wanted = match (named.next(), named.next()) {
+        (None, _) => Some(settings.ack),
+        (Some(value), None) => value.to_str().ok().and_then(|text| text.trim().parse().ok()),
+        // Two of them may say two things, and the weaker one is not to win by its place.
+        (Some(_), Some(_)) => None,
     };
+    let wanted = wanted.ok_or_else(|| {
+        Refusal::Malformed(
+            "the header \"standpipe-ack\" is one of memory, durable and delivered".to_owned(),
+        )
+    })?;
     // Durable is durable or it is refused: there is no spool to make it so.
     match wanted.max(settings.min_ack) {
         Ack::Durable => Err(Refusal::DurableUnavailable),

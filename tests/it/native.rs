@@ -164,10 +164,12 @@ fn every_refusal_has_its_status_and_its_code_and_leaves_nothing_behind() {
     let path = Pipe::path("demo");
     let long = vec![b'x'; 50_001];
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
-    let cases: [Case<'_>; 11] = [
+    let two_levels = [("standpipe-ack", "memory"), ("standpipe-ack", "delivered")];
+    let cases: [Case<'_>; 12] = [
         ("POST", &path, &[], b"", 400, "malformed"),
         ("POST", &path, &[NDJSON], b"\n \n", 400, "malformed"),
         ("POST", &path, &[("standpipe-ack", "soon")], b"x", 400, "malformed"),
+        ("POST", &path, &two_levels, b"x", 400, "malformed"),
         ("POST", &path, &[("origin", "http://evil.example")], b"x", 403, "cross_origin"),
         ("POST", "/v1/streams/other/records", &[], b"x", 404, "unknown_stream"),
         ("POST", "/v1/streams/a%20b/records", &[], b"x", 404, "unknown_stream"),
