@@ -1,6 +1,5 @@
 //! `serve`: the configuration, and then the service until it is told to stop.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use crate::app::{self, StartError};
@@ -13,9 +12,6 @@ use super::exit::{Exit, Failure};
 
 /// Where the emulator keeps what it is given, when nothing else is said.
 const DATA_DIR: &str = "./standpipe-data";
-
-/// Where the emulator of an embedded run listens, if nobody else does.
-const EMULATOR_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4575);
 
 pub(super) fn run(serve: args::Serve) -> Result<(), Failure> {
     let preset = if serve.embedded { Preset::Embedded } else { Preset::Service };
@@ -38,11 +34,9 @@ pub(super) fn run(serve: args::Serve) -> Result<(), Failure> {
 
 /// The emulator of an embedded run: it has the streams that the configuration lists.
 fn emulator_of(config: &app::Config, data_dir: PathBuf) -> embedded::Config {
-    // A second run beside a first one takes any free port; the introduction says which.
-    let is_free = TcpListener::bind(EMULATOR_LISTEN).is_ok();
-    let port = if is_free { EMULATOR_LISTEN.port() } else { 0 };
     embedded::Config {
-        listen: SocketAddr::new(EMULATOR_LISTEN.ip(), port),
+        // A second run beside a first one takes any free port; the introduction says which.
+        any_port_if_taken: true,
         data_dir,
         streams: config.ingest.streams.iter().map(|stream| stream.name.clone()).collect(),
         ..embedded::Config::default()

@@ -126,6 +126,12 @@ impl Emulator {
             *faults = faults.clone().checked_for_one_stream().map_err(StartError::Faults)?;
         }
         let listener = listen(config.listen)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse if config.any_port_if_taken => {
+                    listen(SocketAddr::new(config.listen.ip(), 0))
+                }
+                _ => Err(error),
+            })
             .map_err(|source| StartError::Listen { addr: config.listen, source })?;
         let local_addr = listener
             .local_addr()

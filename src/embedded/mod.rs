@@ -79,6 +79,8 @@ pub const ACCOUNT_ID: &str = "000000000000";
 pub struct Config {
     /// Where it listens. Port 0 takes a free one, see [`Emulator::local_addr`].
     pub listen: SocketAddr,
+    /// Whether it takes any free port when another process has that of `listen`.
+    pub any_port_if_taken: bool,
     /// The directory that it keeps everything in. Made when it is not there.
     pub data_dir: PathBuf,
     /// Streams that are there from the start, active at once. Those of an earlier life stay.
@@ -132,6 +134,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4575)),
+            any_port_if_taken: false,
             data_dir: PathBuf::from("./standpipe-data"),
             streams: Vec::new(),
             region: String::from("us-east-1"),

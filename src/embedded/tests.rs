@@ -648,3 +648,15 @@ async fn under_all_faults_at_once_every_record_is_accounted_for() {
     accepted.sort();
     assert_eq!(delivered, accepted);
 }
+
+#[test]
+fn a_taken_port_is_given_up_for_any_other_where_that_is_allowed() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_owned();
+    let config = Config { listen, any_port_if_taken: true, data_dir, ..Config::default() };
+    let emulator = Emulator::start(config).unwrap();
+    assert_ne!(emulator.local_addr().port(), listen.port());
+    emulator.stop().unwrap();
+}
