@@ -17,6 +17,7 @@
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |
@@ -41,6 +42,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod embedded;

@@ -15,13 +15,24 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("pipeline", &["record", "telemetry"]),
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
-    ("forward", &["pipeline", "record", "telemetry"]),
+    ("aws", &[]),
+    ("forward", &["aws", "pipeline", "record", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
     (
         "config",
-        &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"],
+        &[
+            "admin",
+            "app",
+            "aws",
+            "forward",
+            "ingest",
+            "lifecycle",
+            "pipeline",
+            "record",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -35,9 +46,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     (
         "std::fs",
         &[
+            "aws/transport.rs",
             "config/sources.rs",
             "embedded/files.rs",
-            "forward/transport.rs",
             "ingest/listen.rs",
             "telemetry/process.rs",
             "token.rs",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::forward::Credentials;
+use crate::aws::Credentials;
 use crate::ingest::{AnyStream, Delimiter, Framing, RepeatsConfig, StreamConfig, StreamSettings};
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};

@@ -5,7 +5,7 @@ mod keys;
 mod panics;
 
 use super::{Loaded, Preset, Sources, load};
-use crate::forward::Credentials;
+use crate::aws::Credentials;
 use crate::record::Ack;
 
 /// The name of the file in the messages.

@@ -31,10 +31,10 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::Limited;
 use tokio::sync::OnceCell;
 
+use super::Config;
 use super::answer::{Described, Entry, PutAnswer, PutError, Unready};
 use super::code::Code;
-use super::transport;
-use super::{Config, Credentials, StartError, Upstream};
+use crate::aws::{self, BadUpstream, Credentials, Upstream};
 use crate::record::StreamName;
 
 /// The Region that a signature names when it means nothing.
@@ -63,14 +63,14 @@ impl Firehose {
     ///
     /// # Errors
     /// When the proxy, the CA file or the endpoint of the configuration can not be used.
-    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn new(config: &Config) -> Result<Self, BadUpstream> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
             .operation_attempt_timeout(config.attempt_timeout)
             .operation_timeout(config.attempt_timeout)
             .build();
         Ok(Self {
-            http: transport::http_client(&config.upstream)?,
+            http: aws::http_client(&config.upstream)?,
             upstream: config.upstream.clone(),
             timeouts,
             attempt_timeout: config.attempt_timeout,

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
+use super::Config;
 use super::answer::{Described, PutError};
 use super::firehose::Firehose;
 use super::outcome::classify;
-use super::{Config, StartError};
+use crate::aws::BadUpstream;
 use crate::record::StreamName;
 
 /// What was found of one stream.
@@ -32,7 +33,7 @@ impl fmt::Display for Look {
 ///
 /// # Errors
 /// When the proxy, the CA file or the endpoint of the configuration can not be used.
-pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, StartError> {
+pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, BadUpstream> {
     let firehose = Firehose::new(config)?;
     let mut found = Vec::new();
     for stream in streams {
