@@ -2,12 +2,20 @@
 //!
 //! It knows no service, and sends nothing by itself.
 
+mod backoff;
+mod failure;
+mod short;
 mod transport;
+mod way;
 
 use std::fmt;
 use std::path::PathBuf;
 
-pub(crate) use transport::http_client;
+pub(crate) use backoff::Backoff;
+pub(crate) use failure::{CallError, Unready, failure};
+pub(crate) use short::ShortAnswers;
+use transport::http_client;
+pub(crate) use way::Way;
 
 /// Where the services are, and how they are reached. Never taken from the application's
 /// `AWS_ENDPOINT_URL*`.

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::{BadUpstream, Credentials, Upstream};
 
 /// The client for this upstream.
-pub(crate) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, BadUpstream> {
+pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, BadUpstream> {
     check_endpoint(upstream)?;
     let proxy = proxy(upstream)?;
     let is_plain = upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));

@@ -6,10 +6,10 @@
 use std::fmt;
 
 use super::Config;
-use super::answer::{Described, PutError};
+use super::answer::Described;
 use super::firehose::Firehose;
 use super::outcome::classify;
-use crate::aws::BadUpstream;
+use crate::aws::{BadUpstream, CallError};
 use crate::record::StreamName;
 
 /// What was found of one stream.
@@ -43,7 +43,7 @@ pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, 
     Ok(found)
 }
 
-fn judge(described: Result<Described, PutError>) -> (bool, String) {
+fn judge(described: Result<Described, CallError>) -> (bool, String) {
     match described {
         Ok(Described { status, source }) if source != "DirectPut" => {
             (false, format!("{status}, but its source is {source}: records can not be put into it"))
@@ -73,7 +73,7 @@ mod tests {
         assert!(!described("CREATING", "DirectPut").0);
         let (is_well, said) = described("ACTIVE", "KinesisStreamAsSource");
         assert!(!is_well && said.contains("its source is KinesisStreamAsSource"), "{said}");
-        let (is_well, said) = judge(Err(PutError::Timeout));
+        let (is_well, said) = judge(Err(CallError::Timeout));
         assert!(!is_well && said.contains("no answer came in time"), "{said}");
     }
 }
