@@ -17,6 +17,7 @@
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`encryption`] | the data keys of the spool: KMS or a key file | `encryption` |
 //! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
@@ -46,10 +47,12 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod embedded;
+pub mod encryption;
 pub mod forward;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod record;
+pub mod spool;
 pub mod telemetry;
 pub mod token;

@@ -1,0 +1,1 @@
+//! The ring against real services on loopback.
