@@ -19,6 +19,7 @@
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
 //! | [`encryption`] | the data keys of the spool: KMS or a key file | `encryption` |
 //! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
+//! | [`spool`] | batches on disk, sealed: what memory can not hold and what must not be lost | |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |

@@ -1,6 +1,6 @@
 //! Who makes data keys and gives them back: KMS, a key file, or both while one takes over from the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ pub(super) struct Providers {
 /// The keys that may be asked to unwrap.
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
-    keys: BTreeSet<(Provider, String)>,
+    keys: HashSet<(Provider, String)>,
 }
 
 impl Listed {
@@ -56,7 +56,7 @@ impl Providers {
             return Err(StartError::NoFile);
         }
         let arns = config.key.iter().chain(&config.decrypt_only);
-        let mut keys: BTreeSet<_> = arns.map(|arn| (Provider::Kms, arn.clone())).collect();
+        let mut keys: HashSet<_> = arns.map(|arn| (Provider::Kms, arn.clone())).collect();
         let kms = match keys.is_empty() {
             true => None,
             false => Some((Kms::new(config).map_err(StartError::Upstream)?, config.key.clone())),

@@ -1,141 +1,160 @@
-//! What the spool asks for keys: a data key for a new segment, and that of an old one back.
+//! What the spool asks of whoever keeps the data keys.
 //!
-//! It owns the words. It makes no key, keeps none, and asks no service.
+//! The spool knows no service: it seals under the key that it is given and writes down how to get that key
+//! back. It never waits for a key, and never chooses which one to trust: the ring does.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
+use super::seal::KeyBytes;
 use crate::record::StreamName;
 
-/// Who wraps data keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Who wrapped a data key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Provider {
     /// AWS KMS.
     Kms,
-    /// A local key file.
+    /// A key file on this machine.
     File,
 }
 
-/// What a header says of its key: what is needed to get the data key back.
+/// What a segment's header says of its key: what is needed to get the data key back. Nothing of it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedKey {
-    /// Who wrapped it.
+    /// Who can unwrap it.
     pub provider: Provider,
-    /// The key that it is wrapped under: an ARN, or the id of a key file.
+    /// The key that it is wrapped under: an ARN at KMS, the id of a key file.
     pub key_id: String,
-    /// What has to be named again to unwrap it.
+    /// What the wrapping is bound to: the encryption context of KMS.
     pub context: BTreeMap<String, String>,
-    /// The wrapped data key.
+    /// The data key, wrapped: at most 6,144 bytes.
     pub wrapped: Vec<u8>,
 }
 
-/// A data key in the clear, with how to get it back.
+/// A data key in the clear, with how to get it back. It is shared as `Arc<DataKey>` and never copied.
 pub struct DataKey {
     wrapped: WrappedKey,
-    #[cfg_attr(not(test), expect(dead_code, reason = "until segments are sealed"))]
-    plaintext: Zeroizing<[u8; 32]>,
+    plaintext: KeyBytes,
 }
 
 impl DataKey {
-    /// A data key that was just made or unwrapped.
+    /// A key from its bytes. They are zeroed when the last one who shares the key drops it; the caller
+    /// zeroes what it copied them from.
     #[must_use]
-    pub fn new(wrapped: WrappedKey, plaintext: [u8; 32]) -> Self {
-        Self { wrapped, plaintext: Zeroizing::new(plaintext) }
+    pub fn new(wrapped: WrappedKey, mut plaintext: [u8; 32]) -> Self {
+        let key = Self { wrapped, plaintext: KeyBytes::new(&plaintext) };
+        plaintext.zeroize();
+        key
     }
 
-    /// How to get it back.
+    /// How to get this key back.
     #[must_use]
-    pub fn wrapped(&self) -> &WrappedKey {
+    pub const fn wrapped(&self) -> &WrappedKey {
         &self.wrapped
+    }
+
+    pub(super) const fn plaintext(&self) -> &KeyBytes {
+        &self.plaintext
     }
 
     /// Whether both are the same key in the clear.
     #[cfg(test)]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.plaintext == other.plaintext
+        self.plaintext.is_same(&other.plaintext)
     }
 }
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DataKey({})", self.wrapped.key_id)
+        f.debug_struct("DataKey").field("key_id", &self.wrapped.key_id).finish_non_exhaustive()
     }
 }
 
 /// Why there is no key for a new segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoKey {
-    /// It is asked for, and comes soon.
+    /// It was asked for and comes soon: the first one of a life, or of a stream.
     NotYet,
-    /// There is one, and it is too old.
+    /// The last key is older than a key may become, and no new one could be had in all that time.
     TooOld {
         /// How old it is.
         age: Duration,
     },
-    /// There is none to be had.
+    /// There is none, and asking for one fails.
     Unavailable {
-        /// Why.
+        /// What the provider said.
         message: String,
     },
 }
 
-/// What came of asking for the key of an old segment.
+/// What became of asking for the key of an old segment.
 #[derive(Debug)]
 pub enum Unwrapped {
     /// Here it is.
     Ready(Arc<DataKey>),
-    /// It is asked for.
+    /// It is being asked for; `ready` is called when it is worth asking again.
     Pending,
     /// It can not be had now, or ever.
     Refused(UnwrapError),
 }
 
-/// Why the key of an old segment can not be had.
+/// Why a wrapped key was not unwrapped. Only [`UnwrapError::Invalid`] is for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnwrapError {
-    /// The configuration does not list its key: never asked.
+    /// The configuration does not list its key: nobody is ever asked to unwrap it. The segment waits.
     Foreign {
         /// The key that the header names.
         key_id: String,
     },
-    /// An operator has to put something right.
+    /// The key is disabled, or we may not use it: an operator is needed. The segment waits.
     Disabled {
-        /// What.
+        /// What the provider said.
         message: String,
     },
-    /// The service is away.
+    /// The provider is away. The segment waits.
     Unavailable {
-        /// How.
+        /// What the provider said.
         message: String,
     },
-    /// The wrapped key can never be opened.
+    /// What is wrapped can never be opened: it is corrupt, or bound to another context.
     Invalid {
-        /// Why.
+        /// What the provider said.
         message: String,
     },
 }
 
-/// Where the spool has its keys from.
+/// Who keeps the data keys. Its calls never wait.
 pub trait KeyRing: Send + Sync + 'static {
-    /// The key for a new segment of `stream`. Never waits; asks for one in the background when there is none.
+    /// The key for a new segment of `stream`. When there is none, one is asked for in the background.
     ///
     /// # Errors
-    /// When there is none that may be used.
+    /// [`NoKey`] says why there is none.
     fn current(&self, stream: &StreamName) -> Result<Arc<DataKey>, NoKey>;
 
-    /// Counts bytes sealed under a key, for its renewal by bytes.
+    /// Counts `bytes` as sealed under the stream's key, so that it is renewed in time.
     fn used(&self, stream: &StreamName, bytes: u64);
 
-    /// Asks for the key of an old segment. Never waits: `Pending` until it is there; `ready` is called (any
-    /// thread) when it is worth asking again.
+    /// Asks for the key of an old segment. While it is [`Unwrapped::Pending`], `ready` is called once, on any
+    /// thread, when it is worth asking again; with any other answer it is dropped.
     fn unwrap(
         &self,
         stream: &StreamName,
         wrapped: &WrappedKey,
         ready: Box<dyn FnOnce() + Send>,
     ) -> Unwrapped;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+
+    #[test]
+    fn a_data_key_shows_its_id_and_none_of_its_bytes() {
+        let shown = format!("{:?}", testing::data_key());
+        assert_eq!(shown, format!("DataKey {{ key_id: {:?}, .. }}", testing::KEY_ID));
+    }
 }

@@ -1,5 +1,47 @@
-//! The sealed spool: records on disk, encrypted, kept until the service has them.
+//! The spool: batches on disk, sealed.
+//!
+//! ```text
+//!  <dir>/streams/<stream>/<id>.seg    header │ frame │ frame │ … │ end frame
+//!                                      keyring   frame = head (clear, authenticated) + payload (sealed) + tag
+//!                                      └ seal      └ payload = the records of one batch
+//!  <dir>/streams/<stream>/<id>.note   what is delivered of it: note (the file) and noted (what it says)
+//! ```
+//!
+//! A segment is written by one life of the process only and never appended to by a later one, so that no
+//! nonce is used twice. What a disk may do to it is told apart by reading: a torn tail, which nobody was
+//! promised, from damage below the watermark, which is quarantined and counted to the record.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `keyring` | what the spool asks of whoever keeps the data keys |
+//! | `seal` | cryptography: derivation, sealing, opening, randomness |
+//! | `header` | the header of a segment: stream, key, commitment |
+//! | `frame` | a head, a sealed payload, a tag |
+//! | `payload` | the plaintext of a frame: records |
+//! | `note`, `noted` | the delivered note of a segment, and what it says |
+//! | `scan`, `window` | a segment read in pieces: frames in order, damage told apart |
+//! | `names` | names of files and folders |
+//! | `cursor` | little-endian fields |
+//! | `fs` | the file system, and what the spool needs of one |
+//!
+//! It knows no network, no async and no service, and no plaintext key touches a disk or a log.
 
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the codec comes first: the writer and the reader use it next")
+)]
+
+mod cursor;
+mod frame;
+mod fs;
+mod header;
 mod keyring;
+mod names;
+mod note;
+mod noted;
+mod payload;
+mod seal;
+#[cfg(test)]
+mod testing;
 
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
