@@ -2,6 +2,7 @@
 //!
 //! It knows no service, and sends nothing by itself.
 
+mod arn;
 mod backoff;
 mod failure;
 mod short;
@@ -11,6 +12,7 @@ mod way;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use arn::key_region;
 pub(crate) use backoff::Backoff;
 pub(crate) use failure::{CallError, Unready, failure};
 pub(crate) use short::ShortAnswers;

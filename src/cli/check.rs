@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use crate::app;
 use crate::config::Preset;
+use crate::encryption;
 use crate::forward;
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
+use crate::spool::Provider;
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -48,6 +50,7 @@ fn facts(config: &app::Config) -> String {
     lines.extend(listeners(config));
     lines.extend(streams(config));
     lines.push(upstream(config));
+    lines.extend(config.encryption.as_ref().map(keys));
     lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
     let mut out = String::new();
     for line in lines {
@@ -91,6 +94,19 @@ fn streams(config: &app::Config) -> Vec<String> {
 
 fn levels(settings: &StreamSettings) -> String {
     format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+fn keys(encryption: &encryption::Config) -> String {
+    let by = match (encryption.provider, &encryption.key, &encryption.file) {
+        (Provider::Kms, Some(key), _) => key.clone(),
+        (Provider::File, _, Some(file)) => format!("the file {}, which is not KMS", file.display()),
+        _ => "nothing that is named".to_owned(),
+    };
+    let more = match encryption.decrypt_only.len() {
+        0 => String::new(),
+        count => format!(", and {count} more keys open old segments"),
+    };
+    format!("keys      data keys are wrapped under {by}{more}")
 }
 
 fn upstream(config: &app::Config) -> String {

@@ -1,5 +1,6 @@
 //! Tests of the whole stage: what is loaded, what is refused and with which words.
 
+mod data_keys;
 mod faults;
 mod keys;
 mod panics;
