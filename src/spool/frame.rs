@@ -212,3 +212,104 @@ pub(super) fn open<'b>(
 ) -> Result<&'b [u8], NotOpened> {
     keys.open(head.nonce(), &head.aad(digest), sealed).map(|payload| &*payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::super::header::Encoded;
+    use super::super::seal;
+    use super::super::testing::Segment;
+    use super::*;
+
+    fn head(kind: FrameKind, index: u32, records: u32) -> Head {
+        Head {
+            kind,
+            index,
+            records,
+            sealed_bytes: 0,
+            watermark: 0,
+            records_before: 9,
+            random: *b"randomly",
+        }
+    }
+
+    #[test]
+    fn a_head_is_laid_out_as_the_format_says() {
+        let head = Head { sealed_bytes: 0x0506, watermark: 3, ..head(FrameKind::Records, 4, 7) };
+        let expected =
+            b"SPFR\x01\0\0\0\x04\0\0\0\x07\0\0\0\x06\x05\0\0\x03\0\0\0\x09\0\0\0\0\0\0\0randomly";
+        assert_eq!(&head.to_bytes(), expected);
+        assert_eq!(&head.nonce(), b"\0\0\0\x04randomly");
+    }
+
+    #[test]
+    fn neither_another_index_nor_another_draw_has_the_same_nonce() {
+        let heads = (0..300).flat_map(|index| {
+            let draws: [[u8; 8]; 3] = std::array::from_fn(|_| seal::random().unwrap());
+            draws.map(|random| Head { random, ..head(FrameKind::Records, index, 1) })
+        });
+        let nonces: HashSet<[u8; 12]> = heads.map(|head| head.nonce()).collect();
+        assert_eq!(nonces.len(), 900);
+        let sealed = Segment::of(1, &[2, 2], true);
+        let nonces: HashSet<[u8; 12]> =
+            sealed.frames.iter().map(|(_, head)| head.nonce()).collect();
+        assert_eq!(nonces.len(), 5);
+    }
+
+    #[test]
+    fn a_payload_that_is_too_long_leaves_nothing_behind() {
+        let Encoded { keys, digest, .. } = Segment::of(1, &[], false).encoded;
+        let mut out = b"before".to_vec();
+        let bytes = PAYLOAD_BYTES_MAX + 1;
+        let records = head(FrameKind::Records, 0, 1);
+        let sealed =
+            seal(&keys, &digest, records, &mut out, |out| out.resize(out.len() + bytes, 0));
+        assert_eq!((sealed, &out[..]), (Err(PayloadTooLong { bytes }), &b"before"[..]));
+    }
+
+    #[test]
+    fn a_head_out_of_its_bounds_is_none() {
+        let good = head(FrameKind::Records, 4, 500);
+        let end = head(FrameKind::End, 4, 0);
+        let most = u32::try_from(PAYLOAD_BYTES_MAX).unwrap();
+        for head in [good, end, Head { watermark: 4, sealed_bytes: most, ..good }] {
+            assert_eq!(parse_head(&head.to_bytes()), Ok(head));
+        }
+        for head in [
+            Head { records: 501, ..good },
+            Head { records: 0, ..good },
+            Head { records: u32::MAX, ..good },
+            Head { watermark: 5, ..good },
+            Head { sealed_bytes: most + 1, ..good },
+            Head { sealed_bytes: 1, ..end },
+            Head { records: 1, ..end },
+        ] {
+            assert_eq!(parse_head(&head.to_bytes()), Err(BadHead::Bounds));
+        }
+        let mut bytes = good.to_bytes();
+        assert_eq!(parse_head(&bytes[..39]), Err(BadHead::TooShort));
+        bytes[7] = 1;
+        assert_eq!(parse_head(&bytes), Err(BadHead::Kind), "what is reserved is zero");
+        bytes[0] = b's';
+        assert_eq!(parse_head(&bytes), Err(BadHead::Magic));
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_reads_is_written_the_same_so_that_all_of_it_is_authenticated(
+            mut bytes in any::<[u8; HEAD_BYTES]>(),
+            small in any::<[u8; 4]>(),
+        ) {
+            bytes[..8].copy_from_slice(b"SPFR\x01\0\0\0");
+            for (at, value) in [12, 16, 20, 24].into_iter().zip(small) {
+                bytes[at..at + 4].copy_from_slice(&u32::from(value).to_le_bytes());
+            }
+            if let Ok(head) = parse_head(&bytes) {
+                prop_assert_eq!(head.to_bytes(), bytes);
+            }
+        }
+    }
+}

@@ -94,6 +94,17 @@ pub(super) enum LockError {
     Io(io::Error),
 }
 
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("it is in use"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
 impl From<io::Error> for LockError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -325,6 +336,8 @@ mod tests {
         let path = dir.path().join("lock");
         let held = Disk.lock(&path).unwrap();
         assert!(matches!(Disk.lock(&path), Err(LockError::InUse)));
+        let elsewhere = Disk.lock(&dir.path().join("not/there")).unwrap_err();
+        assert!(matches!(&elsewhere, LockError::Io(error) if error.kind() == ErrorKind::NotFound));
         drop(held);
         Disk.lock(&path).unwrap();
     }

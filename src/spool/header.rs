@@ -281,3 +281,155 @@ impl fmt::Display for HeaderError {
 }
 
 impl std::error::Error for HeaderError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::super::testing::{self, KEY, KEY_ID, data_key};
+    use super::*;
+
+    fn encoded() -> Encoded {
+        encode(&testing::header(7), &data_key()).unwrap()
+    }
+
+    #[test]
+    fn a_header_reads_back_and_gives_the_keys_that_it_was_written_with() {
+        let encoded = encoded();
+        let longer = [&encoded.bytes[..], b"frames"].concat();
+        let parsed = decode(&longer).unwrap();
+        assert_eq!((&parsed.header, parsed.bytes), (&testing::header(7), encoded.bytes.len()));
+        assert_eq!(parsed.digest, encoded.digest);
+        let keys = parsed.keys(&data_key()).unwrap();
+        assert_eq!(keys.commitment(), encoded.keys.commitment());
+        assert_eq!(keys.note_mac(&[b"x"]), encoded.keys.note_mac(&[b"x"]));
+        let mut other = KEY;
+        other[31] ^= 1;
+        let other = DataKey::new(data_key().wrapped().clone(), other);
+        assert_eq!(parsed.keys(&other).unwrap_err(), WrongKey);
+    }
+
+    #[test]
+    fn a_header_that_was_cut_is_too_short_wherever() {
+        let bytes = encoded().bytes;
+        for cut in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..cut]), Err(HeaderError::TooShort), "{cut}");
+        }
+    }
+
+    #[test]
+    fn every_bit_of_a_header_flipped_is_seen() {
+        let bytes = encoded().bytes;
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(parsed) = decode(&bytes) {
+                assert_eq!(parsed.keys(&data_key()).unwrap_err(), WrongKey, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_names_another_key_or_stream_does_not_fit_its_commitment() {
+        let bytes = encoded().bytes;
+        for (said, put) in [(KEY_ID, KEY_ID.replace("key/0", "key/1")), ("demo", "demi".to_owned())]
+        {
+            let at = memchr::memmem::find(&bytes, said.as_bytes()).unwrap();
+            let mut foreign = bytes.clone();
+            foreign[at..at + said.len()].copy_from_slice(put.as_bytes());
+            let parsed = decode(&foreign).unwrap();
+            assert_ne!(parsed.header, testing::header(7));
+            assert_eq!(parsed.keys(&data_key()).unwrap_err(), WrongKey);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_segment_of_this_version_is_named() {
+        let bytes = encoded().bytes;
+        let with = |at: usize, put: &[u8]| {
+            let mut bytes = bytes.clone();
+            bytes[at..at + put.len()].copy_from_slice(put);
+            decode(&bytes).unwrap_err()
+        };
+        assert_eq!(with(0, b"x"), HeaderError::NotASegment);
+        assert_eq!(decode(&[0; 4096]), Err(HeaderError::NotASegment));
+        assert_eq!(with(8, &[2, 0]), HeaderError::Version(2));
+        assert_eq!(with(10, &[2, 0]), HeaderError::Suite(2));
+        let whole = u32::try_from(bytes.len()).unwrap();
+        for length in [0, 47, 48, whole - 1, 16_385, u32::MAX] {
+            let error = with(LENGTH_AT, &length.to_le_bytes());
+            assert!(matches!(error, HeaderError::Malformed(_)), "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_a_header_is_refused() {
+        let wrapped = data_key().wrapped().clone();
+        let long = |bytes: usize| "x".repeat(bytes);
+        let fits = WrappedKey { wrapped: vec![0; WRAPPED_BYTES_MAX], ..wrapped.clone() };
+        let too_long = [
+            WrappedKey { wrapped: vec![0; WRAPPED_BYTES_MAX + 1], ..wrapped.clone() },
+            WrappedKey { key_id: long(16 * 1024), ..wrapped.clone() },
+            WrappedKey { key_id: long(70_000), ..wrapped.clone() },
+            WrappedKey {
+                context: (0..256).map(|n| (n.to_string(), String::new())).collect(),
+                ..wrapped
+            },
+        ];
+        let encode = |key: WrappedKey| {
+            let header = Header { key: key.clone(), ..testing::header(1) };
+            encode(&header, &DataKey::new(key, KEY)).map(drop)
+        };
+        assert_eq!(encode(fits), Ok(()));
+        for key in too_long {
+            assert_eq!(encode(key), Err(HeaderTooLong));
+        }
+    }
+
+    fn any_header() -> impl Strategy<Value = Header> {
+        let key = (
+            any::<bool>(),
+            ".{0,80}",
+            btree_map(".{0,20}", ".{0,20}", 0..5),
+            vec(any::<u8>(), 0..300),
+        );
+        let key = key.prop_map(|(is_kms, key_id, context, wrapped)| WrappedKey {
+            provider: if is_kms { Provider::Kms } else { Provider::File },
+            key_id,
+            context,
+            wrapped,
+        });
+        let rest =
+            (any::<u64>(), any::<u64>(), any::<bool>(), "[a-zA-Z0-9_.-]{1,64}", any::<[u8; 32]>());
+        (key, rest).prop_map(|(key, (id, created_unix_ms, is_records, stream, salt))| Header {
+            id,
+            created_unix_ms,
+            kind: if is_records { Kind::Records } else { Kind::DeadLetters },
+            stream: stream.parse().unwrap(),
+            key,
+            salt,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_reads_back_as_it_was_written(header in any_header()) {
+            let key = DataKey::new(header.key.clone(), KEY);
+            let encoded = encode(&header, &key).unwrap();
+            let parsed = decode(&encoded.bytes).unwrap();
+            prop_assert_eq!(&parsed.header, &header);
+            prop_assert!(parsed.keys(&key).is_ok());
+        }
+
+        #[test]
+        fn no_bytes_at_all_make_reading_a_header_panic(noise in vec(any::<u8>(), 0..200), length in 0_u32..300) {
+            let mut bytes = encoded().bytes[..FIXED_BYTES].to_vec();
+            bytes[LENGTH_AT..FIXED_BYTES].copy_from_slice(&length.to_le_bytes());
+            bytes.extend(noise);
+            if let Ok(parsed) = decode(&bytes) {
+                prop_assert!(parsed.keys(&data_key()).is_err());
+            }
+        }
+    }
+}

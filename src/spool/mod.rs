@@ -19,7 +19,7 @@
 //! | `frame` | a head, a sealed payload, a tag |
 //! | `payload` | the plaintext of a frame: records |
 //! | `note`, `noted` | the delivered note of a segment, and what it says |
-//! | `scan`, `window` | a segment read in pieces: frames in order, damage told apart |
+//! | `scan`, `look`, `window` | a segment read in pieces: frames in order, damage told apart |
 //! | `names` | names of files and folders |
 //! | `cursor` | little-endian fields |
 //! | `fs` | the file system, and what the spool needs of one |
@@ -32,16 +32,25 @@
 )]
 
 mod cursor;
+#[cfg(test)]
+mod faulty;
 mod frame;
 mod fs;
+#[cfg(test)]
+mod golden_tests;
 mod header;
 mod keyring;
+mod look;
 mod names;
 mod note;
 mod noted;
 mod payload;
+mod scan;
+#[cfg(test)]
+mod scan_tests;
 mod seal;
 #[cfg(test)]
 mod testing;
+mod window;
 
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};

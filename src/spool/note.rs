@@ -130,3 +130,117 @@ fn parse<'a>(keys: &SegmentKeys, segment: u64, bytes: &'a [u8]) -> Option<(Entry
     let mac = cursor.array()?;
     keys.verify_note(&[&segment.to_le_bytes(), said], &mac).then(|| (entry, cursor.rest()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::testing::Segment;
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        vec![
+            Entry::Whole { first: 0, frames: 3 },
+            Entry::Bitmap { frame: 3, bits: vec![0x4E, 1] },
+            Entry::Whole { first: 4, frames: 1 },
+        ]
+    }
+
+    fn note(keys: &SegmentKeys, segment: u64, entries: &[Entry]) -> Vec<u8> {
+        let mut note = file_header(segment).to_vec();
+        for entry in entries {
+            let before = note.len();
+            encode(keys, segment, entry, &mut note);
+            assert!(note.len() - before <= ENTRY_BYTES_MAX);
+        }
+        note
+    }
+
+    fn read(keys: &SegmentKeys, segment: u64, bytes: &[u8]) -> (Vec<Entry>, u64) {
+        let mut entries = Vec::new();
+        let scanned = scan(keys, segment, bytes, |entry| entries.push(entry));
+        assert_eq!(scanned.entries, entries.len() as u64);
+        (entries, scanned.unverified_bytes)
+    }
+
+    fn keys(segment: u64) -> SegmentKeys {
+        Segment::of(segment, &[], false).encoded.keys
+    }
+
+    #[test]
+    fn every_bit_of_a_note_flipped_costs_one_entry_at_most_and_never_makes_one() {
+        let keys = keys(1);
+        let note = note(&keys, 1, &entries());
+        assert_eq!(read(&keys, 1, &note), (entries(), 0));
+        let first = file_header(1).len();
+        for bit in 0..note.len() * 8 {
+            let mut note = note.clone();
+            note[bit / 8] ^= 1 << (bit % 8);
+            let (found, unverified) = read(&keys, 1, &note);
+            let mut expected = entries();
+            match bit / 8 {
+                at if at < first => assert_eq!(unverified, 16),
+                at if at < first + 26 => drop(expected.remove(0)),
+                at if at < first + 26 + 26 => drop(expected.remove(1)),
+                _ => drop(expected.remove(2)),
+            }
+            assert_eq!(found, expected, "bit {bit}");
+            assert!(unverified > 0);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_torn_hides_none_that_comes_after_it() {
+        let keys = keys(1);
+        let whole = note(&keys, 1, &entries());
+        let mut more = Vec::new();
+        encode(&keys, 1, &Entry::Whole { first: 9, frames: 1 }, &mut more);
+        for cut in 0..whole.len() {
+            let (found, _) = read(&keys, 1, &[&whole[..cut], &more[..]].concat());
+            assert_eq!(found.last(), Some(&Entry::Whole { first: 9, frames: 1 }));
+            assert!(entries().starts_with(&found[..found.len() - 1]));
+        }
+    }
+
+    #[test]
+    fn a_note_of_another_segment_or_another_key_says_nothing() {
+        let entries = [Entry::Whole { first: 0, frames: 1000 }];
+        let (keys, others) = (keys(1), keys(2));
+        for forged in [
+            note(&others, 1, &entries),
+            note(&others, 2, &entries),
+            note(&keys, 2, &entries),
+            [&file_header(1)[..], b"N\x01\0\0\0\0\xe8\x03\0\0 a forged mac..", b"N\x02"].concat(),
+        ] {
+            assert_eq!(read(&keys, 1, &forged).0, []);
+        }
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        prop_oneof![
+            (any::<u32>(), any::<u32>()).prop_map(|(first, frames)| Entry::Whole { first, frames }),
+            (any::<u32>(), vec(any::<u8>(), 1..=BITMAP_BYTES_MAX))
+                .prop_map(|(frame, bits)| Entry::Bitmap { frame, bits }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_note_reads_back_as_it_was_written_whatever_stands_between(
+            entries in vec((entry(), vec(any::<u8>(), 0..9)), 0..12),
+            segment in any::<u64>(),
+        ) {
+            let keys = keys(1);
+            let mut note = file_header(segment).to_vec();
+            let mut noise_bytes = 0;
+            for (entry, noise) in &entries {
+                encode(&keys, segment, entry, &mut note);
+                note.extend(noise);
+                noise_bytes += noise.len() as u64;
+            }
+            let entries: Vec<Entry> = entries.into_iter().map(|(entry, _)| entry).collect();
+            prop_assert_eq!(read(&keys, segment, &note), (entries, noise_bytes));
+        }
+    }
+}
