@@ -102,9 +102,9 @@ fn create(state: &mut State, body: &[u8]) -> Outcome {
         state: KeyState::Enabled,
         material: Material::random().map_err(internal)?,
     };
-    let shown = metadata(&key, &state.config.region);
+    let (shown, arn) = (metadata(&key, &state.config.region), key.arn(&state.config.region));
     keep(state.change_keys(|keys| keys.insert(key)))?;
-    tracing::info!(key = %shown["Arn"], "created a key");
+    tracing::info!(key = arn, "created a key");
     Ok(json!({ "KeyMetadata": shown }))
 }
 
