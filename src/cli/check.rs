@@ -16,6 +16,9 @@ use super::exit::{Exit, Failure};
 /// How many streams are listed one by one.
 const STREAMS_LISTED_MAX: usize = 20;
 
+/// The stream that a data key is made for when none is named.
+const ANY_STREAM: &str = "check";
+
 pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
     let loaded = super::load(check.config.path.as_deref(), Preset::Service)?;
     super::print(&facts(&loaded.config))?;
@@ -35,13 +38,35 @@ fn live(config: &app::Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
     super::print(&lines.concat())?;
+    let keys_are_ill = match &config.encryption {
+        Some(encryption) => !live_keys(&runtime, encryption, &names)?,
+        None => false,
+    };
     match looks.iter().filter(|look| !look.is_well).count() {
+        0 if keys_are_ill => {
+            Err(Failure::new(Exit::Unavailable, "no data keys can be had now".to_owned()))
+        }
         0 => Ok(()),
         ill => {
             let message = format!("{ill} of {} streams can not be delivered to now", looks.len());
             Err(Failure::new(Exit::Unavailable, message))
         }
     }
+}
+
+/// Has a data key made and unwrapped. Says whether that went well.
+fn live_keys(
+    runtime: &tokio::runtime::Runtime,
+    encryption: &encryption::Config,
+    names: &[StreamName],
+) -> Result<bool, Failure> {
+    let any = || ANY_STREAM.parse().expect("it is a name within the limits");
+    let stream = names.first().cloned().unwrap_or_else(any);
+    let look = runtime
+        .block_on(encryption::look(encryption, &stream))
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    super::print(&format!("live      {}\n", look.said))?;
+    Ok(look.is_well)
 }
 
 /// What somebody wants to know before they start it.

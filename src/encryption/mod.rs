@@ -23,6 +23,7 @@ mod file;
 mod handle;
 mod keys;
 mod kms;
+mod look;
 pub mod metrics;
 mod outcome;
 mod providers;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 pub use file::FileError;
 pub use handle::{Keys, StartError, Watcher};
+pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use status::{KeyReason, KeyState, Status, StreamKeyStatus, WaitingKey};
 

@@ -445,6 +445,29 @@ fn a_key_file_needs_no_kms_and_hands_over_to_it() {
 }
 
 #[test]
+fn a_look_says_whether_data_keys_could_be_had_and_leaves_nothing_behind() {
+    let rig = Rig::new(&[], |_| {});
+    let looked = |change: &dyn Fn(&mut Config)| {
+        let mut config = config(rig.kms.as_ref().unwrap());
+        change(&mut config);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(look(&config, &name("a"))).unwrap()
+    };
+    let well = looked(&|_| {});
+    assert!(well.is_well && well.said.ends_with("makes data keys and opens them"), "{well:?}");
+    assert_eq!((rig.calls("GenerateDataKey"), rig.calls("Decrypt")), (1, 1));
+    rig.fault(&json!({"actions": ["Decrypt"], "error_code": "AccessDeniedException"}));
+    let denied = looked(&|_| {});
+    assert!(!denied.is_well && denied.said.contains("AccessDeniedException"), "{denied:?}");
+    let path = rig.dir.path().join("not.there");
+    let file = looked(&|config| {
+        config.provider = Provider::File;
+        config.file = Some(path.clone());
+    });
+    assert!(file.is_well && !path.exists(), "{file:?}");
+}
+
+#[test]
 fn what_can_not_be_used_is_refused_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let start = |change: fn(&mut Config, &std::path::Path)| {
@@ -469,4 +492,9 @@ fn no_key_is_shown_by_anything_that_can_be_printed() {
     assert!(shown.contains(&key.wrapped().key_id));
     assert!(!shown.contains("plaintext:"), "{shown}");
     rig.keys.show_metrics();
+}
+
+#[test]
+fn the_metrics_keep_to_the_rules() {
+    assert_eq!(crate::telemetry::naming_faults(&[METRICS]), Vec::<String>::new());
 }
