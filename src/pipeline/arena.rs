@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{NoRoom, Reservation, Share};
+use super::piece::{Piece, SharedBody};
 use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
 use crate::record::BATCH_RECORDS_MAX;
@@ -32,10 +33,18 @@ const _: () = assert!(
 /// Where a record lies.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    chunk: u32,
     start: u32,
     bytes: u32,
+    chunk: u16,
+    /// What the record is called in the spool: its place in its frame. It stays when others go.
+    number: u16,
 }
+
+/// The number of a record that the batch's frame does not have.
+const NO_NUMBER: u16 = u16::MAX;
+
+const _: () =
+    assert!(BATCH_RECORDS_MAX < NO_NUMBER as usize, "every record of a batch has a number");
 
 #[derive(Debug)]
 enum Chunk {
@@ -54,55 +63,8 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,
-            Self::Shared(body) => &body.bytes,
+            Self::Shared(body) => body.bytes(),
         }
-    }
-}
-
-/// A whole body in one buffer that the records cut from it share.
-#[derive(Debug)]
-pub struct SharedBody {
-    bytes: Vec<u8>,
-    _room: Reservation,
-}
-
-impl SharedBody {
-    /// A body whose capacity is paid for by `room`.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>, room: Reservation) -> Arc<Self> {
-        Arc::new(Self { bytes, _room: room })
-    }
-
-    /// The body.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// What a record is made of when it is put into an arena.
-#[derive(Debug, Clone)]
-pub enum Piece<'a> {
-    /// These bytes, copied, and behind them the delimiter if there is one.
-    Copy(&'a [u8], Option<u8>),
-    /// These bytes of a shared body, as they stand.
-    Slice(&'a Arc<SharedBody>, Range<usize>),
-}
-
-impl Piece<'_> {
-    /// How many bytes the record will have.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Copy(bytes, delimiter) => bytes.len() + usize::from(delimiter.is_some()),
-            Self::Slice(_, range) => range.len(),
-        }
-    }
-
-    /// Whether the record will have no bytes. The service takes such records.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -150,6 +112,29 @@ impl Arena {
         })
     }
 
+    /// An arena of records that lie in `bytes`, each with its start, its length and its number.
+    ///
+    /// Fails when `share` has no room for it.
+    pub(super) fn of_frame(
+        share: &Arc<Share>,
+        pool: &ChunkPool,
+        bytes: Vec<u8>,
+        records: impl Iterator<Item = (Range<usize>, u16)>,
+    ) -> Result<Self, NoRoom> {
+        let mut arena = Self::new(share, pool, 0)?;
+        arena.room.grow(bytes.capacity())?;
+        for (range, number) in records {
+            if bytes.get(range.clone()).is_none() {
+                return Err(NoRoom);
+            }
+            let place = arena.last_place(range.start, range.len())?;
+            arena.bytes += range.len();
+            arena.places.push(Place { number, ..place });
+        }
+        arena.chunks.push(Chunk::Copied(bytes));
+        Ok(arena)
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         self.places.len()
@@ -168,6 +153,23 @@ impl Arena {
     /// The records in their order.
     pub(super) fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.places.iter().map(|place| self.record(*place))
+    }
+
+    /// What the record at `index` is called in the spool, if its frame has it.
+    pub(super) fn number(&self, index: usize) -> Option<u16> {
+        self.places.get(index).map(|place| place.number).filter(|number| *number != NO_NUMBER)
+    }
+
+    /// Numbers the records that `is_in` says yes to from 0 on, in their order; the others have no number.
+    pub(super) fn number_records(&mut self, is_in: impl Fn(usize) -> bool) {
+        let mut next = 0;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            place.number = NO_NUMBER;
+            if is_in(index) {
+                place.number = next;
+                next += 1;
+            }
+        }
     }
 
     /// Who waits for which record, in the order of the records.
@@ -253,7 +255,7 @@ impl Arena {
             .chunks
             .iter()
             .map(|chunk| match chunk {
-                Chunk::Shared(body) => body.bytes.capacity(),
+                Chunk::Shared(body) => body.capacity(),
                 Chunk::Copied(_) => 0,
             })
             .sum();
@@ -272,7 +274,7 @@ impl Arena {
         for place in &self.places {
             let start = u32::try_from(exact.len()).unwrap_or(u32::MAX);
             exact.extend_from_slice(self.record(*place));
-            places.push(Place { chunk: 0, start, bytes: place.bytes });
+            places.push(Place { chunk: 0, start, ..*place });
         }
         for chunk in self.chunks.drain(..) {
             chunk.go_to(&self.pool);
@@ -337,10 +339,12 @@ impl Arena {
 
     fn last_place(&self, start: usize, bytes: usize) -> Result<Place, NoRoom> {
         let narrow = |wide: usize| u32::try_from(wide).map_err(|_| NoRoom);
+        let short = |wide: usize| u16::try_from(wide).map_err(|_| NoRoom);
         Ok(Place {
-            chunk: narrow(self.chunks.len().saturating_sub(1))?,
             start: narrow(start)?,
             bytes: narrow(bytes)?,
+            chunk: short(self.chunks.len().saturating_sub(1))?,
+            number: short(self.places.len())?,
         })
     }
 }
