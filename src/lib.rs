@@ -49,5 +49,6 @@ pub mod ingest;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod record;
+pub mod spool;
 pub mod telemetry;
 pub mod token;

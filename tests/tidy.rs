@@ -15,7 +15,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("pipeline", &["record", "telemetry"]),
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
-    ("forward", &["pipeline", "record", "telemetry"]),
+    ("spool", &["pipeline", "record", "telemetry"]),
+    ("forward", &["pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
