@@ -2,13 +2,16 @@
 //!
 //! Everything is a message to the stream's writer or reader. It does no work and touches no disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 
+use super::counts::Counts;
+use super::segment::{Laid, Seal};
 use super::words::{Letter, Spill};
-use crate::pipeline::{Inlet, Origin};
+use crate::pipeline::{Inlet, Origin, Reservation};
 
 /// Schedules an actor of the spool.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -20,6 +23,8 @@ pub(super) enum WriterJob {
     Spill(Spill),
     /// To set a record aside.
     SetAside(Letter),
+    /// To end what is open and take nothing more.
+    End,
 }
 
 /// What the reader of a stream is told.
@@ -29,21 +34,14 @@ pub(super) enum ReaderJob {
     Note { origin: Origin, numbers: Vec<u16> },
     /// A batch has left memory with records that are not settled: they are to be read again.
     LetGo(Origin),
-}
-
-/// What is on the disk of one stream, as atomics that the writer and the reader keep.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Records that are neither noted, quarantined nor uncounted.
-    pub(super) records: AtomicU64,
-    /// Bytes of all its files.
-    pub(super) bytes: AtomicU64,
-    /// Segments whose records are not counted yet.
-    pub(super) segments_uncounted: AtomicU64,
-    /// When the oldest record that is on disk and not in memory was accepted, in ms since 1970; or 0.
-    pub(super) oldest_unix_ms: AtomicU64,
-    /// Records that are on disk and in nobody's hand.
-    pub(super) waiting: AtomicU64,
+    /// The writer has begun a segment.
+    Begun { segment: u64, path: PathBuf, seal: Arc<Seal> },
+    /// The writer has made frames durable. `in_hand`: the forwarder has their records in memory.
+    Synced { segment: u64, frames: Vec<Laid>, in_hand: bool },
+    /// The writer is done with a segment. What lies above `frames` in it was never promised.
+    Ended { segment: u64, frames: u32, bytes: u64, room: Reservation },
+    /// To write down what is noted and do nothing more.
+    End,
 }
 
 /// What the spool holds of a stream and has not handed over.
@@ -126,13 +124,7 @@ impl StreamSpool {
     /// What waits on disk alone.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        let counts = &self.inner.counts;
-        let oldest = counts.oldest_unix_ms.load(Ordering::Relaxed);
-        Backlog {
-            records: counts.waiting.load(Ordering::Relaxed),
-            segments_uncounted: counts.segments_uncounted.load(Ordering::Relaxed),
-            oldest_unix_ms: (oldest != 0).then_some(oldest),
-        }
+        self.inner.counts.backlog()
     }
 
     fn tell_writer(&self, job: WriterJob) {
