@@ -27,6 +27,15 @@ impl Budget {
         Arc::new(Share { budget: Arc::clone(self), floor_bytes, used_bytes: AtomicUsize::new(0) })
     }
 
+    /// A share of the budget with `floor_bytes` that are taken out of the shared part for it, for good.
+    ///
+    /// Where the shared part has not as much left, it has no floor.
+    #[must_use]
+    pub fn share_with_floor_inside(self: &Arc<Self>, floor_bytes: usize) -> Arc<Share> {
+        let floor_bytes = self.take_shared(floor_bytes).map_or(0, |()| floor_bytes);
+        self.share(floor_bytes)
+    }
+
     fn take_shared(&self, bytes: usize) -> Result<(), NoRoom> {
         if bytes == 0 {
             return Ok(());

@@ -37,8 +37,6 @@ pub(super) struct Counts {
     pub(super) unverified_note_bytes: Count,
     /// Records that became dead letters in this life.
     pub(super) dead_letters: Count,
-    /// Dead letters of this life that were sent on their way again.
-    pub(super) replayed: Count,
     /// Frames that were read.
     pub(super) frames_read: Count,
     /// Reads, writes and syncs that failed.

@@ -10,8 +10,10 @@ use crossbeam_channel::Sender;
 
 use super::counts::Counts;
 use super::segment::{Laid, Seal};
+use super::status::StreamStatus;
 use super::words::{Letter, Spill};
 use crate::pipeline::{Inlet, Origin, Reservation};
+use crate::record::StreamName;
 
 /// Schedules an actor of the spool.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -35,11 +37,13 @@ pub(super) enum ReaderJob {
     /// A batch has left memory with records that are not settled: they are to be read again.
     LetGo(Origin),
     /// The writer has begun a segment.
-    Begun { segment: u64, path: PathBuf, seal: Arc<Seal> },
-    /// The writer has made frames durable. `in_hand`: the forwarder has their records in memory.
-    Synced { segment: u64, frames: Vec<Laid>, in_hand: bool },
+    Begun { segment: u64, path: PathBuf, start: u64, seal: Arc<Seal> },
+    /// The writer has made frames durable. The forwarder has their records in memory.
+    Synced { segment: u64, frames: Vec<Laid> },
     /// The writer is done with a segment. What lies above `frames` in it was never promised.
-    Ended { segment: u64, frames: u32, bytes: u64, room: Reservation },
+    Ended { segment: u64, frames: u32, records: u64, room: Reservation },
+    /// A key that was waited for may be there.
+    Key,
     /// To write down what is noted and do nothing more.
     End,
 }
@@ -127,14 +131,42 @@ impl StreamSpool {
         self.inner.counts.backlog()
     }
 
-    fn tell_writer(&self, job: WriterJob) {
+    /// How it does.
+    pub(super) fn status(&self, stream: StreamName) -> StreamStatus {
+        let Inner { counts, inlet, .. } = &*self.inner;
+        let oldest = counts.oldest_unix_ms.get();
+        StreamStatus {
+            stream,
+            records: counts.records.get(),
+            records_waiting: counts.waiting.get(),
+            bytes: counts.bytes.get(),
+            segments: counts.segments.get(),
+            segments_uncounted: counts.segments_uncounted.get(),
+            oldest_unix_ms: (oldest != 0).then_some(oldest),
+            obstacle: inlet.obstacle(),
+            obstacle_detail: counts.writing.get(),
+            waits_for: counts.reading.get(),
+            records_recovered: counts.recovered.get(),
+            records_quarantined: counts.quarantined.get(),
+            segments_quarantined: counts.quarantined_segments.get(),
+            torn_bytes: counts.torn_bytes.get(),
+            unverified_note_bytes: counts.unverified_note_bytes.get(),
+            dead_letters: counts.dead_letters.get(),
+            records_written: counts.written.get(),
+            bytes_written: counts.written_bytes.get(),
+            frames_read: counts.frames_read.get(),
+            failures: counts.failures.get(),
+        }
+    }
+
+    pub(super) fn tell_writer(&self, job: WriterJob) {
         // A writer that is gone has told everybody that it takes nothing more.
         if self.inner.to_writer.send(job).is_ok() {
             (self.inner.wake_writer)();
         }
     }
 
-    fn tell_reader(&self, job: ReaderJob) {
+    pub(super) fn tell_reader(&self, job: ReaderJob) {
         // Without a reader nothing is noted: the next life delivers it again.
         if self.inner.to_reader.send(job).is_ok() {
             (self.inner.wake_reader)();

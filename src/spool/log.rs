@@ -3,6 +3,7 @@
 //! It begins a segment when one is needed, and says why it can not: no key, no room, no disk. It never
 //! retries, and knows nothing of who waits for what.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::frame::{HEAD_BYTES, PAYLOAD_BYTES_MAX};
 use super::header::{HEADER_BYTES_MAX, Kind};
 use super::keyring::{DataKey, NoKey};
 use super::seal::TAG_BYTES;
-use super::segment::{BeginError, Birth, Laid, OpenSegment};
+use super::segment::{BeginError, Birth, OpenSegment};
 use super::shared::{Shared, obstacle_of};
 use super::words::unix_ms;
 use crate::pipeline::{NotDurable, Reservation, Share};
@@ -31,6 +32,8 @@ pub(super) struct Log {
     pub(super) bytes_max: usize,
     pub(super) last_id: u64,
     pub(super) open: Option<Open>,
+    /// The room of segments that are over and stay here.
+    pub(super) left: BTreeMap<u64, Reservation>,
     pub(super) looked_at: Option<Instant>,
 }
 
@@ -38,6 +41,8 @@ pub(super) struct Log {
 pub(super) struct Open {
     pub(super) segment: OpenSegment,
     pub(super) room: Reservation,
+    /// Whether the reader knows of it.
+    pub(super) is_told: bool,
 }
 
 /// Why nothing can be written.
@@ -53,6 +58,7 @@ pub(super) struct LogError {
 pub(super) struct Over {
     pub(super) segment: u64,
     pub(super) frames: u32,
+    pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) room: Reservation,
     /// The end frame could not be written.
@@ -146,12 +152,13 @@ impl Log {
 
     /// Gives the segment up as it is: nobody knows what of its last group is on the disk.
     pub(super) fn abandon(&mut self) -> Option<Over> {
-        let Open { segment, room } = self.open.take()?;
+        let Open { segment, room, is_told: _ } = self.open.take()?;
         self.shared.files.fetch_sub(1, Ordering::Relaxed);
         self.looked_at = None;
         Some(Over {
             segment: segment.id,
             frames: segment.durable_frames(),
+            records: segment.durable_records(),
             bytes: segment.bytes(),
             room,
             error: None,
@@ -180,7 +187,7 @@ impl Log {
         let mut room = self.share.empty_reservation();
         // The header is there already.
         room.grow_anyway(usize::try_from(segment.bytes()).unwrap_or(usize::MAX));
-        self.open = Some(Open { segment, room });
+        self.open = Some(Open { segment, room, is_told: false });
         Ok(())
     }
 

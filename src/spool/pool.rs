@@ -67,6 +67,12 @@ pub(super) struct Pool {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Where actors are given places. Cloning gives another handle to the same pool.
+#[derive(Clone)]
+pub(super) struct Places {
+    queue: Sender<Token>,
+}
+
 /// A place whose actor is still to come.
 pub(super) struct Place {
     task: Arc<Task>,
@@ -100,13 +106,9 @@ impl Pool {
         Ok(pool)
     }
 
-    /// A place for one more actor, which can be woken before it is there.
-    pub(super) fn place(&self) -> Place {
-        #[expect(clippy::disallowed_types, reason = "held by the thread whose turn it is")]
-        let actor = Mutex::new(None);
-        let state = AtomicU8::new(IDLE);
-        let task = Arc::new(Task { state, timer_ms: AtomicU64::new(NO_TIMER), actor });
-        Place { task, queue: self.queue.clone() }
+    /// Where actors are given places.
+    pub(super) fn places(&self) -> Places {
+        Places { queue: self.queue.clone() }
     }
 
     /// The names of the threads that are gone.
@@ -126,6 +128,17 @@ impl Pool {
                 std::panic::resume_unwind(panic);
             }
         }
+    }
+}
+
+impl Places {
+    /// A place for one more actor, which can be woken before it is there.
+    pub(super) fn place(&self) -> Place {
+        #[expect(clippy::disallowed_types, reason = "held by the thread whose turn it is")]
+        let actor = Mutex::new(None);
+        let state = AtomicU8::new(IDLE);
+        let task = Arc::new(Task { state, timer_ms: AtomicU64::new(NO_TIMER), actor });
+        Place { task, queue: self.queue.clone() }
     }
 }
 
@@ -291,7 +304,7 @@ mod tests {
         let actors: Vec<(Sender<u32>, Wake)> = (0..5)
             .map(|_| {
                 let (say, words) = crossbeam_channel::unbounded();
-                let place = pool.place();
+                let place = pool.places().place();
                 let wake = place.wake();
                 place.settle(Box::new(Echo { words, heard: heard.clone() }));
                 (say, wake)
@@ -333,7 +346,7 @@ mod tests {
         let pool = Pool::start(1).unwrap();
         let (rung, rings) = crossbeam_channel::unbounded();
         let at = Instant::now() + Duration::from_millis(30);
-        let place = pool.place();
+        let place = pool.places().place();
         let wake = place.wake();
         place.settle(Box::new(Once { at: Some(at), rung }));
         // Wake-ups in between set no second timer.

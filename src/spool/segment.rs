@@ -22,7 +22,7 @@ use crate::record::StreamName;
 /// What the frames of a segment are sealed and its notes authenticated with.
 #[derive(Debug)]
 pub(super) struct Seal {
-    pub(super) keys: SegmentKeys,
+    pub(super) keys: Arc<SegmentKeys>,
     /// Of the whole header.
     pub(super) digest: [u8; 32],
 }
@@ -53,14 +53,17 @@ pub(super) struct OpenSegment {
     pub(super) id: u64,
     pub(super) seal: Arc<Seal>,
     pub(super) begun_at: Instant,
+    /// Where the first frame begins.
+    pub(super) start: u64,
     path: PathBuf,
     file: Box<dyn File>,
     buffer: Vec<u8>,
     /// Frames that were sealed, in the buffer or written.
     frames: u32,
     records: u64,
-    /// Frames that are known to be durable.
+    /// Frames that are known to be durable, and their records.
     durable: u32,
+    durable_records: u64,
     /// How long the file is, without the buffer.
     bytes: u64,
 }
@@ -116,19 +119,24 @@ impl OpenSegment {
         fs::create_dirs(storage, birth.dir)?;
         let path = birth.dir.join(names::segment_file(birth.id));
         let mut file = storage.create_new(&path)?;
-        file.append(&bytes)?;
-        file.sync_data()?;
-        storage.sync_dir(birth.dir)?;
+        let written = file.append(&bytes).and_then(|()| file.sync_data());
+        if let Err(error) = written.and_then(|()| storage.sync_dir(birth.dir)) {
+            // What is left of it holds nothing; a start that finds it takes it away.
+            drop(storage.remove(&path));
+            return Err(error.into());
+        }
         Ok(Self {
             id: birth.id,
-            seal: Arc::new(Seal { keys, digest }),
+            seal: Arc::new(Seal { keys: Arc::new(keys), digest }),
             begun_at: Instant::now(),
+            start: bytes.len() as u64,
             path,
             file,
             buffer: Vec::new(),
             frames: 0,
             records: 0,
             durable: 0,
+            durable_records: 0,
             bytes: bytes.len() as u64,
         })
     }
@@ -158,6 +166,11 @@ impl OpenSegment {
         self.durable
     }
 
+    /// How many records are in those.
+    pub(super) const fn durable_records(&self) -> u64 {
+        self.durable_records
+    }
+
     /// Seals a frame of these records, and of what `payload` appends for them, into the buffer.
     pub(super) fn seal(
         &mut self,
@@ -167,10 +180,11 @@ impl OpenSegment {
         let unfit = |error: &dyn fmt::Display| BeginError::Unfit(error.to_string());
         let head = self.head(FrameKind::Records, records).map_err(|error| unfit(&error))?;
         let offset = self.bytes();
-        self.frames += 1;
         let Seal { keys, digest } = &*self.seal;
         frame::seal(keys, digest, head, &mut self.buffer, payload)
             .map_err(|error| unfit(&format_args!("a batch of {} bytes is too large", error.bytes)))?;
+        // Consumed with the nonce.
+        self.frames += 1;
         self.records += u64::from(records);
         Ok(Laid { frame: head.index, records, offset, end: self.bytes() })
     }
@@ -183,6 +197,7 @@ impl OpenSegment {
         self.file.sync_data()?;
         self.bytes += self.buffer.len() as u64;
         self.durable = self.frames;
+        self.durable_records = self.records;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
