@@ -2,7 +2,10 @@
 //!
 //! It is what `/metrics` and `/v1/status` show. It decides nothing.
 
-#[expect(clippy::disallowed_types, reason = "a sentence for people, written when a state changes")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "a sentence for people, written when a state changes"
+)]
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -118,9 +118,10 @@ impl Log {
             self.begin(whole)?;
         }
         let is_stopping = self.shared.is_stopping();
-        let open = self.open.as_mut().ok_or_else(|| {
-            LogError::new(NotDurable::DiskFailed, "the segment was not begun")
-        })?;
+        let open = self
+            .open
+            .as_mut()
+            .ok_or_else(|| LogError::new(NotDurable::DiskFailed, "the segment was not begun"))?;
         let end = usize::try_from(open.segment.bytes_in_all()).unwrap_or(usize::MAX);
         let missing = end.saturating_add(whole).saturating_sub(open.room.bytes());
         if is_stopping {
@@ -214,6 +215,3 @@ impl Log {
         Err(LogError::new(why, why.sentence()))
     }
 }
-
-
-

@@ -39,7 +39,11 @@ pub const METRICS: &[MetricSpec] = &[
          are among them.",
     ),
     MetricSpec::gauge(BYTES, &["stream"], "Bytes of segments and notes on disk."),
-    MetricSpec::gauge(BYTES_MAX, &[], "The bound on the bytes on disk over all streams (spool.bytes_max)."),
+    MetricSpec::gauge(
+        BYTES_MAX,
+        &[],
+        "The bound on the bytes on disk over all streams (spool.bytes_max).",
+    ),
     MetricSpec::gauge(SEGMENTS, &["stream"], "Segments on disk."),
     MetricSpec::gauge(
         SEGMENTS_UNCOUNTED,
@@ -98,7 +102,11 @@ pub const METRICS: &[MetricSpec] = &[
         &[],
         "1 if the last life of the process did not end cleanly: what was in memory alone then is lost.",
     ),
-    MetricSpec::histogram(SYNC_SECONDS, &[], "From the append of a group to its fdatasync, in seconds."),
+    MetricSpec::histogram(
+        SYNC_SECONDS,
+        &[],
+        "From the append of a group to its fdatasync, in seconds.",
+    ),
     MetricSpec::histogram(SEAL_SECONDS, &[], "Encoding and sealing one frame, in seconds."),
     MetricSpec::histogram(GROUP_RECORDS, &[], "Records that one disk sync made durable."),
 ];
@@ -137,7 +145,9 @@ pub(super) fn show(whole: Whole, streams: &[StreamStatus], now_unix_ms: u64) {
     gauge!(UNCLEAN).set(f64::from(u8::from(whole.was_unclean)));
     for status in streams {
         let stream = status.stream.to_string();
-        let set = |name: &'static str, value: u64| gauge!(name, "stream" => stream.clone()).set(value as f64);
+        let set = |name: &'static str, value: u64| {
+            gauge!(name, "stream" => stream.clone()).set(value as f64)
+        };
         let count = |name: &'static str, value: u64| {
             counter!(name, "stream" => stream.clone()).absolute(value);
         };

@@ -19,7 +19,7 @@
 //! | `frame` | a head, a sealed payload, a tag |
 //! | `payload` | the plaintext of a frame: records |
 //! | `note`, `noted` | the delivered note of a segment, and what it says |
-//! | `scan`, `window` | a segment read in pieces: frames in order, damage told apart |
+//! | `scan`, `look`, `window` | a segment read in pieces: frames in order, damage told apart |
 //! | `names` | names of files and folders |
 //! | `cursor` | little-endian fields |
 //! | `fs` | the file system, and what the spool needs of one |
@@ -29,8 +29,12 @@
 mod config;
 mod counts;
 mod cursor;
+#[cfg(test)]
+mod faulty;
 mod frame;
 mod fs;
+#[cfg(test)]
+mod golden_tests;
 mod handle;
 mod header;
 mod keyring;
@@ -46,6 +50,8 @@ mod payload;
 mod pool;
 mod reader;
 mod scan;
+#[cfg(test)]
+mod scan_tests;
 mod seal;
 mod segment;
 mod shared;

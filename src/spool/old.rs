@@ -81,7 +81,8 @@ impl Eye<'_> {
         };
         let seal = Seal { keys: Arc::new(keys), digest: parsed.digest };
         let (noted, unverified_note_bytes) = self.noted(found, &seal)?;
-        let end = end(file.as_ref(), found.bytes)?.filter(|head| opens(&seal, head, file.as_ref(), found));
+        let end = end(file.as_ref(), found.bytes)?
+            .filter(|head| opens(&seal, head, file.as_ref(), found));
         let mut extent = Extent::found(found.bytes);
         if let Some(head) = &end {
             (extent.frames, extent.records) = (head.index, head.records_before);
@@ -108,14 +109,22 @@ impl Eye<'_> {
                     "it has format version {version}, which this version of Standpipe does not read"
                 ))));
             }
+            // A crash may have left the file its length and nothing of what was written.
+            Err(HeaderError::NotASegment) if bytes.iter().all(|byte| *byte == 0) => {
+                return Ok(Err(Loaded::Unborn));
+            }
             Err(error) => return unfit(error.to_string(), found, file).map(Err),
         };
         let header = &parsed.header;
-        let is_its_own = header.id == found.id && header.stream == *self.stream && header.kind == self.kind;
+        let is_its_own =
+            header.id == found.id && header.stream == *self.stream && header.kind == self.kind;
         if is_its_own {
             return Ok(Ok(parsed));
         }
-        let why = format!("it is segment {:016x} of the stream {}, and not this one", header.id, header.stream);
+        let why = format!(
+            "it is segment {:016x} of the stream {}, and not this one",
+            header.id, header.stream
+        );
         unfit(why, found, file).map(Err)
     }
 

@@ -8,9 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::io;
-#[expect(clippy::disallowed_types, reason = "held by the thread whose turn it is; nobody waits for it")]
-use std::sync::Mutex;
 use std::sync::Arc;
+#[expect(
+    clippy::disallowed_types,
+    reason = "held by the thread whose turn it is; nobody waits for it"
+)]
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,7 +44,10 @@ struct Task {
     state: AtomicU8,
     /// When its earliest timer rings, in milliseconds of the pool's life; or [`NO_TIMER`].
     timer_ms: AtomicU64,
-    #[expect(clippy::disallowed_types, reason = "held by the thread whose turn it is; nobody waits for it")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "held by the thread whose turn it is; nobody waits for it"
+    )]
     actor: Mutex<Option<Box<dyn Actor>>>,
 }
 
@@ -160,11 +166,12 @@ impl Place {
 
 impl Task {
     fn wake(self: &Arc<Self>, queue: &Sender<Token>) {
-        let woken = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
-            IDLE => Some(QUEUED),
-            RUNNING => Some(RUNNING_AND_WOKEN),
-            _ => None,
-        });
+        let woken =
+            self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
+                IDLE => Some(QUEUED),
+                RUNNING => Some(RUNNING_AND_WOKEN),
+                _ => None,
+            });
         if woken == Ok(IDLE) {
             // A pool that is gone runs nothing any more.
             drop(queue.send(Token::Run(Arc::clone(self))));

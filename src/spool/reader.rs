@@ -195,8 +195,12 @@ impl Reader {
 
     /// Unlinks segments of which everything is settled, or moves them to quarantine, and syncs the folder.
     fn take_away(&mut self) -> io::Result<()> {
-        let done: Vec<u64> =
-            self.segments.values().filter(|tracked| tracked.is_done()).map(|tracked| tracked.id).collect();
+        let done: Vec<u64> = self
+            .segments
+            .values()
+            .filter(|tracked| tracked.is_done())
+            .map(|tracked| tracked.id)
+            .collect();
         if done.is_empty() {
             return Ok(());
         }
@@ -328,7 +332,8 @@ impl Reader {
         let mut bytes = 0;
         let mut reading = Reading::More;
         while bytes < TURN_BYTES_MAX {
-            let Some(id) = self.segments.values().find(|segment| segment.has_unread()).map(|s| s.id)
+            let Some(id) =
+                self.segments.values().find(|segment| segment.has_unread()).map(|s| s.id)
             else {
                 reading = Reading::Nothing;
                 break;
@@ -357,32 +362,27 @@ impl Reader {
     fn read_one(&mut self, id: u64) -> io::Result<Option<Option<Batch>>> {
         let Some(tracked) = self.segments.get_mut(&id) else { return Ok(Some(None)) };
         let storage = self.shared.storage.as_ref();
-        match tracked.read(storage, 0)? {
-            Read::Next(bytes) => {
-                // What it takes in memory is a little more: that is taken beyond the bound.
-                let Ok(room) = self.shared.read_ahead.reserve(bytes) else { return Ok(None) };
-                match tracked.read(storage, bytes)? {
-                    Read::Frame(frame) => Ok(Some(self.handed(id, frame, room))),
-                    Read::Damage(damage) => {
-                        self.damaged(id, &damage);
-                        Ok(Some(None))
-                    }
-                    Read::Next(_) | Read::Nothing => Ok(Some(None)),
-                }
+        let mut room = self.shared.read_ahead.empty_reservation();
+        let mut read = tracked.read(storage, 0)?;
+        if let Read::Next(bytes) = read {
+            // What it takes in memory is a little more: that is taken beyond the bound.
+            if room.grow(bytes).is_err() {
+                return Ok(None);
             }
-            Read::Frame(frame) => {
-                let room = self.shared.read_ahead.empty_reservation();
-                Ok(Some(self.handed(id, frame, room)))
-            }
+            read = tracked.read(storage, bytes)?;
+        }
+        Ok(Some(match read {
+            Read::Frame(frame) => self.handed(id, frame, room),
             Read::Damage(damage) => {
                 self.damaged(id, &damage);
-                Ok(Some(None))
+                None
             }
             Read::Nothing => {
                 self.is_counted(id);
-                Ok(Some(None))
+                None
             }
-        }
+            Read::Next(_) => None,
+        }))
     }
 
     /// All of a segment was read once: what is left of it is counted.
@@ -409,7 +409,8 @@ impl Reader {
         let origin = Origin { segment: id, frame };
         let lane = Arc::clone(&self.lane);
         let opened_at = instant(opened_unix_ms);
-        (records > 0).then(|| Batch::of_frame(lane, room, origin, opened_at, bytes, wanted.into_iter()))
+        (records > 0)
+            .then(|| Batch::of_frame(lane, room, origin, opened_at, bytes, wanted.into_iter()))
     }
 
     fn damaged(&mut self, id: u64, damage: &Damage) {

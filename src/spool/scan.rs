@@ -53,7 +53,7 @@ impl Extent {
 pub(super) enum Event<'a> {
     /// A frame of records that opened.
     Frame { offset: u64, head: Head, payload: Payload<'a> },
-    /// A frame that was not opened, since the caller said that it needs none of it.
+    /// A frame of which the caller said that it needs nothing. It may not have been opened.
     Skipped { offset: u64, head: Head },
     /// Something that does not open, or is not there.
     Damage(Damage),
@@ -186,16 +186,20 @@ impl Scanner {
         (self.at, self.index)
     }
 
-    /// The index and the length of the next frame, if its head is where it has to be and was read already.
+    /// The index and the length of the next frame of records, if its head is where it has to be and was read already.
     pub(super) fn next_frame(&mut self) -> Option<(u32, usize)> {
         if self.look.is_some() {
             return None;
         }
         let head = self.head_at(self.at).ok().flatten()?;
+        if head.kind == FrameKind::End {
+            return None;
+        }
         Some((head.index, head.frame_bytes()))
     }
 
-    /// Gives back the memory that is held between two calls. What it held is asked for again.
+    /// Gives back the memory that is held, when it may be long until the next call; what is needed of it is
+    /// asked for again. Not for between [`Event::NeedBytes`] and what it asks for.
     pub(super) fn release(&mut self) {
         self.window.clear();
     }
@@ -255,8 +259,9 @@ impl Scanner {
     }
 
     /// Looks at the frame where it has to be.
-    fn walk(&mut self, is_needed: impl Fn(u32) -> bool) -> Result<Walked, NeedBytes> {
+    fn walk(&mut self, asks: impl Fn(u32) -> bool) -> Result<Walked, NeedBytes> {
         let offset = self.at;
+        let is_needed = asks(self.index);
         if let Doubt::Following(head) = self.doubt {
             let after = offset + to_u64(head.frame_bytes());
             let is_sound = match self.head_at(after)? {
@@ -278,10 +283,10 @@ impl Scanner {
         let is_skippable = self.doubt == Doubt::Unknown
             && head.kind == FrameKind::Records
             && head.records_before == self.records
-            && !is_needed(head.index);
+            && !is_needed;
         if is_skippable {
             self.doubt = Doubt::Following(head);
-            return self.walk(is_needed);
+            return self.walk(asks);
         }
         let frame = self.window.at(offset, head.frame_bytes(), self.extent.bytes)?;
         let sealed = frame.get_mut(HEAD_BYTES..head.frame_bytes()).unwrap_or_default();
@@ -295,6 +300,9 @@ impl Scanner {
         self.pass(&head);
         Ok(match head.kind {
             FrameKind::End => Walked::Passed,
+            FrameKind::Records if !is_needed => {
+                Walked::Step(Step::Other(Event::Skipped { offset, head }))
+            }
             FrameKind::Records => Walked::Step(Step::Frame { offset, head, payload: bytes }),
         })
     }

@@ -181,8 +181,9 @@ impl OpenSegment {
         let head = self.head(FrameKind::Records, records).map_err(|error| unfit(&error))?;
         let offset = self.bytes();
         let Seal { keys, digest } = &*self.seal;
-        frame::seal(keys, digest, head, &mut self.buffer, payload)
-            .map_err(|error| unfit(&format_args!("a batch of {} bytes is too large", error.bytes)))?;
+        frame::seal(keys, digest, head, &mut self.buffer, payload).map_err(|error| {
+            unfit(&format_args!("a batch of {} bytes is too large", error.bytes))
+        })?;
         // Consumed with the nonce.
         self.frames += 1;
         self.records += u64::from(records);

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-#[expect(clippy::disallowed_types, reason = "asked once per stream and scrape, never per record")]
-use std::sync::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[expect(
+    clippy::disallowed_types,
+    reason = "asked once per stream and scrape, never per record"
+)]
+use std::sync::{Mutex, RwLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -55,7 +58,10 @@ struct Registry {
     shared: Arc<Shared>,
     places: Places,
     done: Sender<()>,
-    #[expect(clippy::disallowed_types, reason = "asked once per stream and scrape, never per record")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "asked once per stream and scrape, never per record"
+    )]
     known: RwLock<BTreeMap<StreamName, StreamSpool>>,
     /// What the start found of streams that are not open yet.
     #[expect(clippy::disallowed_types, reason = "asked once per stream")]

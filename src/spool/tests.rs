@@ -1,7 +1,7 @@
 //! The spool as a whole, on a real disk: what is kept comes back, and what is settled goes away.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::testing::{Ring, rig, wait_for};
 use super::*;
@@ -55,7 +55,7 @@ fn what_is_not_settled_is_there_after_a_restart_and_only_that() {
     wait_for(|| first.status().records == 4);
     assert_eq!(first.stop().records, 4);
 
-    let mut second = rig(dir.path(), Ring::new());
+    let second = rig(dir.path(), Ring::new());
     assert!(!second.was_unclean());
     second.spool_of().want(true);
     let mut came = Vec::new();
@@ -103,13 +103,9 @@ fn a_batch_that_is_let_go_is_read_again() {
 #[test]
 fn a_copy_is_kept_and_its_batch_is_told_where() {
     let dir = tempfile::tempdir().unwrap();
-    let mut rig = rig(dir.path(), Ring::new());
-    let spill = Spill {
-        id: 9,
-        opened_at: Instant::now(),
-        lengths: vec![1, 0, 2],
-        bytes: b"xyz".to_vec(),
-    };
+    let rig = rig(dir.path(), Ring::new());
+    let spill =
+        Spill { id: 9, opened_at: Instant::now(), lengths: vec![1, 0, 2], bytes: b"xyz".to_vec() };
     rig.spool_of().spill(spill).unwrap();
     let Word::Spooled { id: 9, result: Ok(origin), .. } = rig.word() else { panic!() };
     assert_eq!(rig.status().records, 3);
@@ -145,7 +141,7 @@ fn a_backlog_waits_for_its_key_and_loses_nothing() {
     first.stop();
     let ring = Ring::new();
     ring.lock();
-    let mut second = rig(dir.path(), Arc::clone(&ring));
+    let second = rig(dir.path(), Arc::clone(&ring));
     second.spool_of().want(true);
     wait_for(|| second.status().waits_for.is_some());
     assert_eq!(second.status().segments_uncounted, 1);
@@ -176,7 +172,8 @@ fn a_dead_letter_is_kept_sealed_and_its_record_is_settled() {
     assert_eq!(rig.status().dead_letters, 1);
     rig.stop();
     let letters = dir.path().join("dead-letters/demo");
-    let files: Vec<_> = std::fs::read_dir(letters).unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(letters).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 1);
     let bytes = std::fs::read(&files[0]).unwrap();
     assert!(!bytes.windows(6).any(|window| window == b"poison"));
@@ -230,6 +227,5 @@ fn segments_are_ended_when_they_are_full_and_the_room_of_a_stream_has_an_end() {
     rig.append(&[&large]);
     assert_eq!(rig.outcome(), crate::pipeline::Outcome::Durable);
     drop(rig.batch());
-    let _left = rig.stop();
-    let _unused = Duration::ZERO;
+    rig.stop();
 }

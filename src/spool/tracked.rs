@@ -72,7 +72,13 @@ pub(super) enum Read {
 
 impl Tracked {
     /// A segment that the writer has just begun.
-    pub(super) fn begun(id: u64, path: PathBuf, note_path: PathBuf, start: u64, seal: Arc<Seal>) -> Self {
+    pub(super) fn begun(
+        id: u64,
+        path: PathBuf,
+        note_path: PathBuf,
+        start: u64,
+        seal: Arc<Seal>,
+    ) -> Self {
         let extent = Extent { bytes: start, frames: 0, records: 0, is_final: false };
         Self { is_open: true, is_read: true, ..Self::new(id, path, note_path, start, seal, extent) }
     }
@@ -165,7 +171,8 @@ impl Tracked {
         let Some(records) = self.in_hand.remove(&frame) else { return 0 };
         let left = records.saturating_sub(self.noted.noted_in(frame, records));
         if left > 0 {
-            let is_ahead = self.scan.as_ref().is_some_and(|scan| scan.scanner.position().1 <= frame);
+            let is_ahead =
+                self.scan.as_ref().is_some_and(|scan| scan.scanner.position().1 <= frame);
             self.rewinds |= !is_ahead;
         }
         u64::from(left)
@@ -212,7 +219,8 @@ impl Tracked {
                         continue;
                     }
                     let numbered = payload.places().zip(0_u16..);
-                    let wanted = numbered.filter(|(_, number)| !noted.is_noted(head.index, *number));
+                    let wanted =
+                        numbered.filter(|(_, number)| !noted.is_noted(head.index, *number));
                     let read = ReadFrame {
                         frame: head.index,
                         opened_unix_ms: payload.opened_unix_ms(),

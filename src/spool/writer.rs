@@ -228,7 +228,9 @@ impl Writer {
 
     /// The group is on the disk: whoever waits for it hears that, each worker once.
     fn kept(&mut self, kind: Kind, pending: Vec<(Kept, Laid)>) {
-        let Some(segment) = self.log(kind).open.as_ref().map(|open| open.segment.id) else { return };
+        let Some(segment) = self.log(kind).open.as_ref().map(|open| open.segment.id) else {
+            return;
+        };
         let frames: Vec<Laid> = pending.iter().map(|(_, laid)| *laid).collect();
         let records: u64 = frames.iter().map(|laid| u64::from(laid.records)).sum();
         let bytes: u64 = frames.iter().map(|laid| laid.end - laid.offset).sum();
@@ -245,7 +247,9 @@ impl Writer {
             let origin = Origin { segment, frame: laid.frame };
             match kept {
                 Kept::Group(mut batch) => {
-                    tickets.extend(batch.take_parts().into_iter().map(|part| (part, Settled::Secured)));
+                    tickets.extend(
+                        batch.take_parts().into_iter().map(|part| (part, Settled::Secured)),
+                    );
                     batch.secure(origin);
                     words.push(Word::Batch(batch));
                 }
@@ -286,7 +290,11 @@ impl Writer {
                 self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
             }
             Kept::Letter(letter) => {
-                self.shared.speaker.say([Word::SetAside { stream, id: letter.id, result: Err(why) }]);
+                self.shared.speaker.say([Word::SetAside {
+                    stream,
+                    id: letter.id,
+                    result: Err(why),
+                }]);
             }
         }
     }
@@ -369,7 +377,9 @@ impl Writer {
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
             match why {
-                NotDurable::NoKey => tracing::info!(stream = %self.stream, %message, "the spool waits"),
+                NotDurable::NoKey => {
+                    tracing::info!(stream = %self.stream, %message, "the spool waits")
+                }
                 NotDurable::DiskFailed => tracing::error!(
                     stream = %self.stream, %message, "the disk of the spool failed; durable records are refused"
                 ),
