@@ -29,6 +29,7 @@
 mod config;
 mod counts;
 mod cursor;
+mod dirs;
 #[cfg(test)]
 mod faulty;
 mod frame;
@@ -49,6 +50,7 @@ mod old;
 mod payload;
 mod pool;
 mod reader;
+mod registry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;
@@ -68,9 +70,11 @@ mod words;
 mod writer;
 
 pub use config::{Config, Volume};
+pub use dirs::StartError;
 pub use handle::{Backlog, StreamSpool};
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
 pub use metrics::METRICS;
-pub use stage::{Left, Spool, Spools, StartError};
+pub use registry::Spools;
+pub use stage::{Left, Spool};
 pub use status::StreamStatus;
 pub use words::{Letter, Spill, Word, Words};
