@@ -35,6 +35,8 @@ pub(super) struct Log {
     /// The room of segments that are over and stay here.
     pub(super) left: BTreeMap<u64, Reservation>,
     pub(super) looked_at: Option<Instant>,
+    /// What found no room the last time: with less than that there is still none.
+    pub(super) refused_bytes: usize,
 }
 
 /// The segment that is written now.
@@ -103,7 +105,7 @@ impl Log {
             (Err(error), Some(_)) if error.why != NotDurable::KeyTooOld => {}
             (key, _) => drop(key?),
         }
-        self.has_room(1)?;
+        self.has_room(self.refused_bytes)?;
         let free = self.shared.has_free_space(0);
         free.map_err(|why| LogError::new(why, why.sentence()))?;
         self.looked_at = Some(now);
@@ -113,6 +115,7 @@ impl Log {
     /// The segment for a frame of `bytes`, begun now if there is none.
     pub(super) fn ready(&mut self, bytes: usize) -> Result<&mut OpenSegment, LogError> {
         let whole = bytes + FRAME_EXTRA_BYTES;
+        self.refused_bytes = whole;
         self.has_room(whole)?;
         if self.open.is_none() {
             self.begin(whole)?;
@@ -129,6 +132,7 @@ impl Log {
         } else if open.room.grow(missing).is_err() {
             return Err(LogError::new(NotDurable::SpoolFull, NotDurable::SpoolFull.sentence()));
         }
+        self.refused_bytes = 0;
         Ok(&mut open.segment)
     }
 

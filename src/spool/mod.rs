@@ -47,6 +47,7 @@ mod names;
 mod note;
 mod noted;
 mod old;
+mod onward;
 mod payload;
 mod pool;
 mod reader;

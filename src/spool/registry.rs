@@ -21,6 +21,7 @@ use super::log::Log;
 use super::metrics::WriterMetrics;
 use super::names::{self, FileName};
 use super::old::Found;
+use super::onward::Onward;
 use super::pool::Places;
 use super::reader::{Reader, Retry};
 use super::shared::Shared;
@@ -153,6 +154,7 @@ impl Registry {
                 open: None,
                 left: BTreeMap::new(),
                 looked_at: None,
+                refused_bytes: 0,
             }
         };
         let mut letters = log(Kind::DeadLetters);
@@ -173,6 +175,7 @@ impl Registry {
             done: self.done.clone(),
             pending: Vec::new(),
             pending_letters: Vec::new(),
+            onward: Onward::default(),
         }
     }
 

@@ -218,7 +218,8 @@ pub(super) fn rig_with(
     let (spool, words) = super::Spool::start(config, ring, post).unwrap();
     let lane = testing::lane("demo", 1 << 26);
     let stream = spool.spools().open(&lane).unwrap();
-    let batcher = Batcher::durable(lane, testing::limits(), ChunkPool::new());
+    let limits = crate::pipeline::Limits { linger: std::time::Duration::ZERO, ..testing::limits() };
+    let batcher = Batcher::durable(lane, limits, ChunkPool::new());
     let book = Book::new(boxes.remove(0));
     Rig { spool, words, stream, batcher, book, receipts: std::collections::VecDeque::new() }
 }

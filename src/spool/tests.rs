@@ -223,6 +223,7 @@ fn segments_are_ended_when_they_are_full_and_the_room_of_a_stream_has_an_end() {
     for batch in batches {
         rig.spool_of().note(batch.origin().unwrap(), vec![0]);
     }
+    wait_for(|| rig.status().segments <= 1);
     wait_for(|| rig.spool_of().inlet().obstacle().is_none());
     rig.append(&[&large]);
     assert_eq!(rig.outcome(), crate::pipeline::Outcome::Durable);

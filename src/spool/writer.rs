@@ -22,6 +22,7 @@ use super::header::Kind;
 use super::letter;
 use super::log::{Log, LogError, Over};
 use super::metrics::WriterMetrics;
+use super::onward::Onward;
 use super::pool::{Actor, Turn};
 use super::segment::{Laid, records_payload};
 use super::shared::Shared;
@@ -52,6 +53,7 @@ pub(super) struct Writer {
     /// What is sealed and not yet synced, of each log.
     pub(super) pending: Vec<(Kept, Laid)>,
     pub(super) pending_letters: Vec<(Kept, Laid)>,
+    pub(super) onward: Onward,
 }
 
 /// One thing that is to be kept.
@@ -99,6 +101,8 @@ impl Actor for Writer {
             self.is_over = true;
             self.outflow.set_obstacle(Some(NotDurable::Stopping));
         }
+        let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
+        self.shared.speaker.say(due);
         self.end_what_is_due(now);
         if is_end {
             // Who stopped it may have stopped waiting.
@@ -239,7 +243,8 @@ impl Writer {
         self.counts.written_bytes.add(bytes);
         if kind == Kind::Records {
             self.counts.records.add(records);
-            self.tell(ReaderJob::Synced { segment, frames });
+            // It is not woken: it hears of the frames before the first note of one of them.
+            self.mention(ReaderJob::Synced { segment, frames });
         }
         let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
         let mut words = Vec::with_capacity(pending.len());
@@ -251,7 +256,7 @@ impl Writer {
                         batch.take_parts().into_iter().map(|part| (part, Settled::Secured)),
                     );
                     batch.secure(origin);
-                    words.push(Word::Batch(batch));
+                    self.onward.push(batch);
                 }
                 Kept::Copy(spill) => {
                     self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
@@ -337,7 +342,7 @@ impl Writer {
             start: segment.start,
             seal: Arc::clone(&segment.seal),
         };
-        self.tell(job);
+        self.mention(job);
     }
 
     fn tell_over(&mut self, kind: Kind, over: Over) {
@@ -351,10 +356,13 @@ impl Writer {
     }
 
     fn tell(&self, job: ReaderJob) {
+        self.mention(job);
+        (self.wake_reader)();
+    }
+
+    fn mention(&self, job: ReaderJob) {
         // The reader lives as long as the pool.
-        if self.to_reader.send(job).is_ok() {
-            (self.wake_reader)();
-        }
+        let _is_heard = self.to_reader.send(job).is_ok();
     }
 
     /// When to look again, and whether somebody is to be told that nothing is written now.
@@ -369,7 +377,8 @@ impl Writer {
             return Turn::Idle;
         }
         let looks_at = self.trouble.retry_at().unwrap_or(now + IDLE_LOOK_INTERVAL);
-        Turn::At(looks_at.max(now + Duration::from_millis(1)))
+        let leaves_at = self.onward.leaves_at().unwrap_or(looks_at);
+        Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
     }
 
     fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
