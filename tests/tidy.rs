@@ -18,7 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
     ("aws", &[]),
     ("encryption", &["aws", "record", "spool", "telemetry"]),
-    ("forward", &["aws", "pipeline", "record", "telemetry"]),
+    ("forward", &["aws", "pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.

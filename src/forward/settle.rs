@@ -13,7 +13,7 @@ use super::outcome::{self, Class, Reason};
 use super::request::{self, Request, Verdict};
 use super::status::{StreamReason, StreamState, StreamStatus};
 use super::worker::{Flight, Worker};
-use crate::pipeline::{Batch, Delivered};
+use crate::pipeline::{Batch, Delivered, Word};
 use crate::record::billed_bytes;
 
 impl Worker {
@@ -83,7 +83,8 @@ impl Worker {
         if !tickets.is_empty() {
             self.shared.post.settle(tickets.into_iter().filter_map(|(place, ticket)| {
                 let Some(Entry::Put(id)) = entries.get(place) else { return None };
-                Some((ticket, Delivered { record_id: id.as_str().into(), encrypted }))
+                let delivered = Delivered { record_id: id.as_str().into(), encrypted };
+                Some((ticket, Word::Delivered(delivered)))
             }));
         }
         self.let_go(settlement.done);

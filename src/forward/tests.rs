@@ -9,7 +9,7 @@ use super::*;
 use crate::aws::Credentials;
 use crate::embedded::{self, Emulator, Faults};
 use crate::pipeline::testing::{batch_of, lane, limits};
-use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outlet, Piece, handoff, post};
+use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, handoff, post};
 
 const MS: Duration = Duration::from_millis(1);
 const SOON: Duration = Duration::from_secs(20);
@@ -182,11 +182,12 @@ fn a_receipt_gets_the_services_id_of_its_own_record() {
             }
         };
         tokio::select! {
-            delivered = receipt => delivered,
+            outcome = receipt => outcome,
             () = listen => unreachable!(),
             () = tokio::time::sleep(SOON) => panic!("no receipt"),
         }
     });
+    let Outcome::Delivered(delivered) = delivered else { panic!("{delivered:?}") };
     let ids: Vec<&str> = delivered.iter().map(|delivered| &*delivered.record_id).collect();
     assert_eq!(ids, ["id-a", "id-b", "id-c"]);
     assert!(delivered.iter().all(|delivered| delivered.encrypted == Some(true)));

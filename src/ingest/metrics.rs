@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::refusal::Refusal;
+use crate::pipeline::Lane;
 use crate::record::StreamName;
 use crate::telemetry::{MetricKind, MetricSpec};
 
@@ -158,9 +159,11 @@ impl StreamMetrics {
         }
     }
 
-    pub(super) fn accepted(&self, records: usize, bytes: usize) {
-        self.records_accepted.increment(records as u64);
-        self.bytes_accepted.increment(bytes as u64);
+    /// Brings the counters up to date for a scrape: the lane counts as it happens, on whichever thread.
+    pub(super) fn show(&self, lane: &Lane) {
+        let (records, bytes) = lane.accepted();
+        self.records_accepted.absolute(records);
+        self.bytes_accepted.absolute(bytes);
     }
 }
 

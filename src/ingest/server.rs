@@ -183,6 +183,9 @@ impl Ingest {
     /// Brings the metrics up to date that nobody counts as they happen. For each scrape.
     pub fn refresh_metrics(&self) {
         metrics::wakeups().absolute(self.wakeups());
+        for stream in self.shared.streams.all() {
+            stream.metrics.show(&stream.lane);
+        }
     }
 
     /// Whether all workers have handed over what they accepted.

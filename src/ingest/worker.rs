@@ -15,7 +15,9 @@ use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::streams::Stream;
-use crate::pipeline::{Batcher, Book, ChunkPool, Delivered, Entry, Mailbox, Outlet, Receipt};
+use crate::pipeline::{
+    Batcher, Book, ChunkPool, Delivered, Entry, Mailbox, Outcome, Outlet, Receipt,
+};
 use crate::record::StreamName;
 
 /// How long a batch that found the hand-off full waits before it is offered again.
@@ -108,7 +110,6 @@ impl Worker {
         let left_at = batcher.leaves_at();
         let mut entry = batcher.entry(Instant::now());
         let filled = fill(&mut entry)?;
-        stream.shared.metrics.accepted(entry.records(), entry.bytes());
         entry.commit();
         while let Some(batch) = batcher.take_closed() {
             self.outlet.borrow_mut().hand_over(batch);
@@ -122,7 +123,11 @@ impl Worker {
     /// Waits until the service has all records of a receipt, as long as that is allowed.
     pub(super) async fn delivery(&self, receipt: Receipt) -> Option<Vec<Delivered>> {
         let begun = Instant::now();
-        let delivered = tokio::time::timeout(self.shared.config.delivered_wait, receipt).await.ok();
+        let outcome = tokio::time::timeout(self.shared.config.delivered_wait, receipt).await;
+        let delivered = match outcome {
+            Ok(Outcome::Delivered(delivered)) => Some(delivered),
+            Ok(Outcome::Durable | Outcome::Refused(_)) | Err(_) => None,
+        };
         self.metrics.waited(begun.elapsed().as_secs_f64(), delivered.is_some());
         delivered
     }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{NoRoom, Reservation, Share};
+use super::piece::{Piece, SharedBody};
 use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
 use crate::record::BATCH_RECORDS_MAX;
@@ -21,6 +22,9 @@ const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
 /// What a batch costs beside its chunks, in bytes: its offsets and the batch itself, rounded up.
 pub(super) const ARENA_OVERHEAD_BYTES: usize = 8 * 1024;
 
+/// What a batch costs beside its chunks and its places, in bytes.
+const BATCH_BYTES: usize = 512;
+
 /// What its tickets cost beside that, in bytes, in a batch that somebody waits for.
 const TICKETS_BYTES: usize = 10 * 1024;
 
@@ -32,10 +36,18 @@ const _: () = assert!(
 /// Where a record lies.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    chunk: u32,
     start: u32,
     bytes: u32,
+    chunk: u16,
+    /// What the record is called in the spool: its place in its frame. It stays when others go.
+    number: u16,
 }
+
+/// The number of a record that the batch's frame does not have.
+const NO_NUMBER: u16 = u16::MAX;
+
+const _: () =
+    assert!(BATCH_RECORDS_MAX < NO_NUMBER as usize, "every record of a batch has a number");
 
 #[derive(Debug)]
 enum Chunk {
@@ -54,55 +66,8 @@ impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Copied(bytes) => bytes,
-            Self::Shared(body) => &body.bytes,
+            Self::Shared(body) => body.bytes(),
         }
-    }
-}
-
-/// A whole body in one buffer that the records cut from it share.
-#[derive(Debug)]
-pub struct SharedBody {
-    bytes: Vec<u8>,
-    _room: Reservation,
-}
-
-impl SharedBody {
-    /// A body whose capacity is paid for by `room`.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>, room: Reservation) -> Arc<Self> {
-        Arc::new(Self { bytes, _room: room })
-    }
-
-    /// The body.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// What a record is made of when it is put into an arena.
-#[derive(Debug, Clone)]
-pub enum Piece<'a> {
-    /// These bytes, copied, and behind them the delimiter if there is one.
-    Copy(&'a [u8], Option<u8>),
-    /// These bytes of a shared body, as they stand.
-    Slice(&'a Arc<SharedBody>, Range<usize>),
-}
-
-impl Piece<'_> {
-    /// How many bytes the record will have.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Copy(bytes, delimiter) => bytes.len() + usize::from(delimiter.is_some()),
-            Self::Slice(_, range) => range.len(),
-        }
-    }
-
-    /// Whether the record will have no bytes. The service takes such records.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -150,6 +115,35 @@ impl Arena {
         })
     }
 
+    /// An arena of records that lie in `bytes`, each with its start, its length and its number, paid for by
+    /// `room`, which becomes as large as it has to be. A record outside of `bytes` is left out.
+    pub(super) fn of_frame(
+        mut room: Reservation,
+        pool: &ChunkPool,
+        bytes: Vec<u8>,
+        records: impl Iterator<Item = (Range<usize>, u16)>,
+    ) -> Self {
+        let mut places = Vec::new();
+        let mut sum = 0;
+        for (range, number) in records.filter(|(range, _)| bytes.get(range.clone()).is_some()) {
+            if let (Ok(start), Ok(length)) = (range.start.try_into(), range.len().try_into()) {
+                sum += range.len();
+                places.push(Place { start, bytes: length, chunk: 0, number });
+            }
+        }
+        let needed = bytes.capacity() + places.capacity() * size_of::<Place>() + BATCH_BYTES;
+        room.grow_anyway(needed.saturating_sub(room.bytes()));
+        Self {
+            room,
+            pool: pool.clone(),
+            chunks: vec![Chunk::Copied(bytes)],
+            places,
+            tickets: Vec::new(),
+            bytes: sum,
+            first_chunk_bytes: CHUNK_BYTES_MIN,
+        }
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         self.places.len()
@@ -168,6 +162,23 @@ impl Arena {
     /// The records in their order.
     pub(super) fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.places.iter().map(|place| self.record(*place))
+    }
+
+    /// What the record at `index` is called in the spool, if its frame has it.
+    pub(super) fn number(&self, index: usize) -> Option<u16> {
+        self.places.get(index).map(|place| place.number).filter(|number| *number != NO_NUMBER)
+    }
+
+    /// Numbers the records that `is_in` says yes to from 0 on, in their order; the others have no number.
+    pub(super) fn number_records(&mut self, is_in: impl Fn(usize) -> bool) {
+        let mut next = 0;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            place.number = NO_NUMBER;
+            if is_in(index) {
+                place.number = next;
+                next += 1;
+            }
+        }
     }
 
     /// Who waits for which record, in the order of the records.
@@ -253,16 +264,16 @@ impl Arena {
             .chunks
             .iter()
             .map(|chunk| match chunk {
-                Chunk::Shared(body) => body.bytes.capacity(),
+                Chunk::Shared(body) => body.capacity(),
                 Chunk::Copied(_) => 0,
             })
             .sum();
         let overhead = self.overhead_bytes();
-        let held = self.room.bytes() - overhead + shared;
+        let held = self.room.bytes().saturating_sub(overhead) + shared;
         if self.bytes > held / 2 {
             return;
         }
-        let missing = self.bytes.saturating_sub(self.room.bytes() - overhead);
+        let missing = self.bytes.saturating_sub(self.room.bytes().saturating_sub(overhead));
         if self.room.grow(missing).is_err() {
             // Only slices of a shared body can need room of their own. They stay where they are.
             return;
@@ -272,7 +283,7 @@ impl Arena {
         for place in &self.places {
             let start = u32::try_from(exact.len()).unwrap_or(u32::MAX);
             exact.extend_from_slice(self.record(*place));
-            places.push(Place { chunk: 0, start, bytes: place.bytes });
+            places.push(Place { chunk: 0, start, ..*place });
         }
         for chunk in self.chunks.drain(..) {
             chunk.go_to(&self.pool);
@@ -337,10 +348,12 @@ impl Arena {
 
     fn last_place(&self, start: usize, bytes: usize) -> Result<Place, NoRoom> {
         let narrow = |wide: usize| u32::try_from(wide).map_err(|_| NoRoom);
+        let short = |wide: usize| u16::try_from(wide).map_err(|_| NoRoom);
         Ok(Place {
-            chunk: narrow(self.chunks.len().saturating_sub(1))?,
             start: narrow(start)?,
             bytes: narrow(bytes)?,
+            chunk: short(self.chunks.len().saturating_sub(1))?,
+            number: short(self.places.len())?,
         })
     }
 }

@@ -1,19 +1,21 @@
 //! The batcher: fills one open batch of one stream on one worker, and closes it.
 //!
 //! A batch closes when it is full by records or bytes, or when its linger time is over. A request's
-//! records go in through an [`Entry`]: all of them or none, and only a committed entry can leave. It is
-//! pure: it is given `now`, and what it closed is taken out of it.
+//! records go in through an [`Entry`]: all of them or none, and only a committed entry can leave. One kind
+//! of batcher fills batches that are accepted at once; the other one's are accepted when the spool has
+//! them, and linger behind it. It is pure: it is given `now`, and what it closed is taken out of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arena::{Arena, Mark, Piece};
+use super::arena::{Arena, Mark};
 use super::batch::Batch;
 use super::budget::NoRoom;
 use super::lane::Lane;
+use super::piece::Piece;
 use super::pool::ChunkPool;
-use super::receipt::Ticket;
+use super::receipt::{Receipt, Ticket};
 
 /// When a batch closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Batcher {
     lane: Arc<Lane>,
     limits: Limits,
     pool: ChunkPool,
+    /// Whether records are accepted only when the spool has them.
+    is_durable: bool,
     open: Option<Open>,
     /// Closed and not yet taken, oldest first.
     closed: VecDeque<Open>,
@@ -49,6 +53,8 @@ struct Open {
     leaves_at: Instant,
     /// Whether somebody waits until its records are delivered.
     is_awaited: bool,
+    /// Who waits until the spool has it.
+    parts: Vec<Ticket>,
 }
 
 impl Batcher {
@@ -56,7 +62,17 @@ impl Batcher {
     #[must_use]
     pub fn new(lane: Arc<Lane>, limits: Limits, pool: ChunkPool) -> Self {
         let random = fastrand::Rng::new();
-        Self { lane, limits, pool, open: None, closed: VecDeque::new(), expected_bytes: 0, random }
+        let closed = VecDeque::new();
+        let is_durable = false;
+        Self { lane, limits, pool, is_durable, open: None, closed, expected_bytes: 0, random }
+    }
+
+    /// A batcher for records that are accepted only when the spool has them.
+    #[must_use]
+    pub fn durable(lane: Arc<Lane>, limits: Limits, pool: ChunkPool) -> Self {
+        let mut batcher = Self::new(lane, limits, pool);
+        batcher.is_durable = true;
+        batcher
     }
 
     /// The stream's lane.
@@ -101,8 +117,13 @@ impl Batcher {
 
     /// Takes the oldest closed batch out.
     pub fn take_closed(&mut self) -> Option<Batch> {
-        let Open { arena, opened_at, .. } = self.closed.pop_front()?;
-        Some(Batch::new(Arc::clone(&self.lane), arena, opened_at))
+        let Open { arena, opened_at, leaves_at, is_awaited, parts } = self.closed.pop_front()?;
+        let lane = Arc::clone(&self.lane);
+        if !self.is_durable {
+            return Some(Batch::new(lane, arena, opened_at));
+        }
+        let leaves_at = if is_awaited { opened_at } else { leaves_at };
+        Some(Batch::unaccepted(lane, arena, opened_at, leaves_at, parts))
     }
 
     fn push(
@@ -123,7 +144,14 @@ impl Batcher {
             None => {
                 let leaves_at = now + self.next_linger();
                 let arena = Arena::new(self.lane.share(), &self.pool, self.expected_bytes)?;
-                self.open.insert(Open { arena, opened_at: now, leaves_at, is_awaited: false })
+                let parts = Vec::new();
+                self.open.insert(Open {
+                    arena,
+                    opened_at: now,
+                    leaves_at,
+                    is_awaited: false,
+                    parts,
+                })
             }
         };
         open.arena.push(piece, ticket)?;
@@ -157,6 +185,10 @@ impl Batcher {
 
 impl Drop for Batcher {
     fn drop(&mut self) {
+        if self.is_durable {
+            // Nobody was told that they are accepted.
+            return;
+        }
         for open in self.open.iter().chain(&self.closed) {
             self.lane.lose_records(open.arena.len(), open.arena.bytes());
         }
@@ -200,10 +232,26 @@ impl Entry<'_> {
         self.bytes
     }
 
-    /// Accepts the records.
+    /// Accepts the records. They are in memory from now on.
     pub fn commit(mut self) {
-        self.is_committed = true;
+        self.batcher.lane.accept(self.records, self.bytes);
         self.batcher.lane.add_records(self.records);
+        self.close_if_full();
+    }
+
+    /// Leaves the records to the spool, which accepts them: `receipt` waits for each batch they are in.
+    ///
+    /// Only for a batcher made with [`Batcher::durable`].
+    pub fn commit_durable(mut self, receipt: &Receipt) {
+        let since = self.batcher.closed.iter_mut().skip(self.closed_before);
+        for open in since.chain(&mut self.batcher.open) {
+            open.parts.push(receipt.part());
+        }
+        self.close_if_full();
+    }
+
+    fn close_if_full(&mut self) {
+        self.is_committed = true;
         let limits = &self.batcher.limits;
         // A batch that can take nothing more need not wait for the record that finds it full.
         if self.batcher.open.as_ref().is_some_and(|open| {

@@ -17,6 +17,8 @@ pub struct Lane {
     records_in_memory: AtomicU64,
     batches_outstanding: AtomicU32,
     is_awaited: AtomicBool,
+    records_accepted: AtomicU64,
+    bytes_accepted: AtomicU64,
     records_lost: AtomicU64,
     bytes_lost: AtomicU64,
 }
@@ -31,6 +33,8 @@ impl Lane {
             records_in_memory: AtomicU64::new(0),
             batches_outstanding: AtomicU32::new(0),
             is_awaited: AtomicBool::new(false),
+            records_accepted: AtomicU64::new(0),
+            bytes_accepted: AtomicU64::new(0),
             records_lost: AtomicU64::new(0),
             bytes_lost: AtomicU64::new(0),
         })
@@ -48,7 +52,13 @@ impl Lane {
         &self.share
     }
 
-    /// How many accepted records are in memory, in open batches and closed ones.
+    /// How many records were accepted, and their raw bytes with delimiters.
+    #[must_use]
+    pub fn accepted(&self) -> (u64, u64) {
+        (self.records_accepted.load(Ordering::Relaxed), self.bytes_accepted.load(Ordering::Relaxed))
+    }
+
+    /// How many accepted records are in memory alone, in open batches and closed ones.
     #[must_use]
     pub fn records_in_memory(&self) -> u64 {
         self.records_in_memory.load(Ordering::Relaxed)
@@ -78,6 +88,12 @@ impl Lane {
     pub fn take_awaited(&self) -> bool {
         self.batches_outstanding.load(Ordering::SeqCst) == 0
             && self.is_awaited.swap(false, Ordering::SeqCst)
+    }
+
+    /// Counts records as accepted. Where they are is counted apart.
+    pub(super) fn accept(&self, records: usize, bytes: usize) {
+        self.records_accepted.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes_accepted.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn add_records(&self, records: usize) {

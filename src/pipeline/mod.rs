@@ -5,6 +5,7 @@
 //!  Batcher ── Entry: all of a request's records or none
 //!     │ open Batch: an Arena (chunks, places, tickets)
 //!     └─ full, or lingered ─► Outlet ══ crossbeam + Bell ══► Intake ─► Batch
+//!     └─ durable group ─► Inlet ════ crossbeam ════► Outflow ─► the spool, and then as a batch to forward
 //!  Book ◄── Mailbox ══════════════════ crossbeam + Bell ══════════════ Post
 //!     └─ Receipt: a request that waits
 //!  Budget/Share: one bound on capacity    Lane: what both ends know of a stream
@@ -18,9 +19,11 @@ mod batch;
 mod batcher;
 mod bell;
 mod budget;
+mod durable;
 mod handoff;
 mod lane;
 pub mod metrics;
+mod piece;
 mod pool;
 mod receipt;
 #[cfg(test)]
@@ -28,15 +31,16 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use arena::{Piece, SharedBody};
-pub use batch::Batch;
+pub use batch::{Batch, Origin};
 pub use batcher::{Batcher, Entry, Limits};
 pub use bell::Bell;
 pub use budget::{Budget, NoRoom, Reservation, Share};
+pub use durable::{Inlet, NotDurable, Outflow, durable_way};
 pub use handoff::{Intake, Outlet, handoff};
 pub use lane::Lane;
+pub use piece::{Piece, SharedBody};
 pub use pool::ChunkPool;
-pub use receipt::{Book, Delivered, Mailbox, Post, Receipt, Ticket, post};
+pub use receipt::{Book, Delivered, Mailbox, Outcome, Post, Receipt, Ticket, Word, post};
 
 /// How many closed batches may be on their way to the forward thread.
 ///

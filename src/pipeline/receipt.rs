@@ -1,9 +1,10 @@
 //! Receipts: how the sender of a record learns what became of it.
 //!
-//! A request that waits opens a receipt in its worker's book and gives each of its records a ticket.
-//! Whoever settles records writes the tickets of a whole group into the worker's channel and rings its
-//! bell once: one wake-up per worker and group, not per receipt. A request that waits no longer drops
-//! its receipt; tickets that come later are then for nobody. Books never leave their worker's thread.
+//! A request that waits opens a receipt in its worker's book. It waits for records, each of which has a
+//! ticket, until the service or the spool has them; and for parts, one for each batch that its records are
+//! in, until the spool has those. Whoever settles a group writes its tickets into the worker's channel and
+//! rings its bell once: one wake-up per worker and group, not per receipt. A request that waits no longer
+//! drops its receipt; tickets that come later are then for nobody. Books never leave their worker's thread.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -16,27 +17,37 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::bell::Bell;
 use super::budget::{NoRoom, Reservation, Share};
+use super::durable::NotDurable;
 use crate::record::BATCH_RECORDS_MAX;
 
 /// What it costs to wait for a record, in bytes: its place in the receipt.
 const PLACE_BYTES: usize = 32;
 
+/// What it costs to wait at all, in bytes: the slot, and a ticket in each of a few batches.
+const RECEIPT_BYTES: usize = 256;
+
 /// What the id of a record that was delivered costs until its request is answered, in bytes: with its
 /// copy in the answer. Source: the ids of the service have about 225 characters.
 const ID_BYTES: usize = 480;
 
-const _: () = assert!(size_of::<Option<Delivered>>() <= PLACE_BYTES, "a place is paid for");
+const _: () = assert!(size_of::<Place>() <= PLACE_BYTES, "a place is paid for");
 
-/// Names one record of one waiting request.
+const _: () =
+    assert!(size_of::<Slot>() + 4 * size_of::<Ticket>() <= RECEIPT_BYTES, "a slot is paid for");
+
+/// Names one record, or one part, of one waiting request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     worker: u16,
     slot: u32,
     /// Tells a receipt from an earlier one in the same slot.
     life: u32,
-    /// The record's index in its request.
+    /// The record's index in its request, or [`PART`].
     index: u32,
 }
+
+/// The index of a ticket that stands for a whole part.
+const PART: u32 = u32::MAX;
 
 /// What the service said of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +58,35 @@ pub struct Delivered {
     pub encrypted: Option<bool>,
 }
 
-/// One settled record on its way to the worker that knows who waits for it.
+/// What became of a record, or of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// The service has the record.
+    Delivered(Delivered),
+    /// The spool has the record, which can not be delivered now.
+    Spooled,
+    /// The spool has the part.
+    Secured,
+    /// The spool does not have the part, and its records were not accepted.
+    Refused(NotDurable),
+}
+
+/// What became of all that a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service has each record; what it said of them, in the request's order.
+    Delivered(Vec<Delivered>),
+    /// The spool has every record that the service does not have, or was all that was waited for.
+    Durable,
+    /// The spool did not take the records. They were not accepted.
+    Refused(NotDurable),
+}
+
+/// One settled record or part on its way to the worker that knows who waits for it.
 #[derive(Debug)]
 pub(super) struct Settled {
     ticket: Ticket,
-    delivered: Delivered,
+    word: Word,
 }
 
 /// The settling end: it knows the way to every worker's book.
@@ -64,11 +99,11 @@ pub struct Post {
 
 impl Post {
     /// Sends each worker what was settled for it, and wakes it once.
-    pub fn settle(&self, settled: impl IntoIterator<Item = (Ticket, Delivered)>) {
+    pub fn settle(&self, settled: impl IntoIterator<Item = (Ticket, Word)>) {
         let mut groups: Vec<Vec<Settled>> = self.ways.iter().map(|_| Vec::new()).collect();
-        for (ticket, delivered) in settled {
+        for (ticket, word) in settled {
             if let Some(group) = groups.get_mut(usize::from(ticket.worker)) {
-                group.push(Settled { ticket, delivered });
+                group.push(Settled { ticket, word });
             }
         }
         for ((way, bell), group) in self.ways.iter().zip(groups) {
@@ -129,12 +164,61 @@ struct Slots {
     free: Vec<u32>,
 }
 
+/// What is known of one record.
+#[derive(Debug, Clone)]
+enum Place {
+    Missing,
+    Spooled,
+    Delivered(Delivered),
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     life: u32,
+    /// How many records nobody has yet.
     missing: usize,
-    delivered: Vec<Option<Delivered>>,
+    /// How many parts the spool does not have yet.
+    parts_missing: usize,
+    has_parts: bool,
+    places: Vec<Place>,
+    refused: Option<NotDurable>,
     waker: Option<Waker>,
+}
+
+impl Slot {
+    fn fill(&mut self, index: u32, with: Place) {
+        if let Some(place) = self.places.get_mut(index as usize) {
+            self.missing -= usize::from(matches!(place, Place::Missing) && self.missing > 0);
+            // What the service said stands; what the spool has may still be delivered.
+            if !matches!(place, Place::Delivered(_)) {
+                *place = with;
+            }
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.missing == 0 && self.parts_missing == 0
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        if let Some(why) = self.refused {
+            return Outcome::Refused(why);
+        }
+        let places = std::mem::take(&mut self.places);
+        let records = places.len();
+        let delivered: Vec<Delivered> = places
+            .into_iter()
+            .filter_map(|place| match place {
+                Place::Delivered(delivered) => Some(delivered),
+                Place::Missing | Place::Spooled => None,
+            })
+            .collect();
+        if records > 0 && delivered.len() == records {
+            Outcome::Delivered(delivered)
+        } else {
+            Outcome::Durable
+        }
+    }
 }
 
 impl Book {
@@ -144,7 +228,9 @@ impl Book {
         Self { mailbox: Rc::new(mailbox), slots: Rc::default() }
     }
 
-    /// Opens a receipt for a request of `records` records, and pays for it out of `share`.
+    /// Opens a receipt for a request that waits for `records` records, and pays for it out of `share`.
+    ///
+    /// One that waits for nothing but its parts has no records here.
     ///
     /// The ids of one batch come together and are gone with the answer. A longer request keeps its first
     /// ids until its last record is delivered: it pays for those too.
@@ -153,7 +239,7 @@ impl Book {
     /// [`NoRoom`] when memory is full.
     pub fn open(&self, records: usize, share: &Arc<Share>) -> Result<Receipt, NoRoom> {
         let kept = records.saturating_sub(BATCH_RECORDS_MAX);
-        let room = share.reserve(records * PLACE_BYTES + kept * ID_BYTES)?;
+        let room = share.reserve(RECEIPT_BYTES + records * PLACE_BYTES + kept * ID_BYTES)?;
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.slots.push(Slot::default());
@@ -161,7 +247,7 @@ impl Book {
         });
         let entry = slots.at(slot).expect("a free slot exists");
         entry.missing = records;
-        entry.delivered = vec![None; records];
+        entry.places = vec![Place::Missing; records];
         Ok(Receipt {
             slots: Rc::clone(&self.slots),
             worker: self.mailbox.worker,
@@ -176,8 +262,8 @@ impl Book {
         self.mailbox.bell.heard().await;
         while let Ok(letter) = self.mailbox.letters.try_recv() {
             let mut slots = self.slots.borrow_mut();
-            for Settled { ticket, delivered } in letter {
-                slots.enter(ticket, delivered);
+            for Settled { ticket, word } in letter {
+                slots.enter(ticket, word);
             }
         }
     }
@@ -188,23 +274,30 @@ impl Slots {
         self.slots.get_mut(slot as usize)
     }
 
-    fn enter(&mut self, ticket: Ticket, delivered: Delivered) {
+    fn enter(&mut self, ticket: Ticket, word: Word) {
         let Some(slot) = self.at(ticket.slot).filter(|slot| slot.life == ticket.life) else {
             return;
         };
-        if let Some(entry @ None) = slot.delivered.get_mut(ticket.index as usize) {
-            *entry = Some(delivered);
-            slot.missing -= 1;
-            if slot.missing == 0
-                && let Some(waker) = slot.waker.take()
-            {
-                waker.wake();
+        match word {
+            Word::Secured => slot.parts_missing = slot.parts_missing.saturating_sub(1),
+            Word::Refused(why) => {
+                slot.parts_missing = slot.parts_missing.saturating_sub(1);
+                slot.refused = Some(why);
+                // Nothing more is to come for records that were not accepted.
+                slot.missing = 0;
             }
+            Word::Spooled => slot.fill(ticket.index, Place::Spooled),
+            Word::Delivered(delivered) => slot.fill(ticket.index, Place::Delivered(delivered)),
+        }
+        if slot.is_over()
+            && let Some(waker) = slot.waker.take()
+        {
+            waker.wake();
         }
     }
 }
 
-/// One request's wait for all its records. Resolves to what was said of each, in the request's order.
+/// One request's wait for all its records and parts.
 #[derive(Debug)]
 pub struct Receipt {
     slots: Rc<RefCell<Slots>>,
@@ -219,8 +312,27 @@ impl Receipt {
     #[must_use]
     pub fn ticket(&self, index: usize) -> Ticket {
         // An index beyond the receipt's records settles nothing; requests are far smaller than this.
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let index = u32::try_from(index).unwrap_or(PART - 1);
         Ticket { worker: self.worker, slot: self.slot, life: self.life, index }
+    }
+
+    /// The ticket for one more part, which is waited for from now on.
+    #[must_use]
+    pub fn part(&self) -> Ticket {
+        if let Some(slot) = self.slots.borrow_mut().at(self.slot) {
+            slot.parts_missing += 1;
+            slot.has_parts = true;
+        }
+        Ticket { worker: self.worker, slot: self.slot, life: self.life, index: PART }
+    }
+
+    /// Whether there are parts, and the spool has all of them.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.slots
+            .borrow_mut()
+            .at(self.slot)
+            .is_some_and(|slot| slot.has_parts && slot.parts_missing == 0)
     }
 
     /// Waits for the first `records` only: the others were not taken.
@@ -228,23 +340,23 @@ impl Receipt {
     /// To be called before any ticket can have been settled.
     pub fn shorten(&self, records: usize) {
         if let Some(slot) = self.slots.borrow_mut().at(self.slot) {
-            slot.delivered.truncate(records);
+            slot.places.truncate(records);
             slot.missing = slot.missing.min(records);
         }
     }
 }
 
 impl Future for Receipt {
-    type Output = Vec<Delivered>;
+    type Output = Outcome;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.at(self.slot) else { return Poll::Pending };
-        if slot.missing > 0 {
+        if !slot.is_over() {
             slot.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(std::mem::take(&mut slot.delivered).into_iter().flatten().collect())
+        Poll::Ready(slot.outcome())
     }
 }
 
@@ -265,6 +377,10 @@ mod tests {
 
     fn delivered(id: &str) -> Delivered {
         Delivered { record_id: id.into(), encrypted: Some(true) }
+    }
+
+    fn word(id: &str) -> Word {
+        Word::Delivered(delivered(id))
     }
 
     /// A book with room for any receipt.
@@ -293,11 +409,11 @@ mod tests {
     fn a_receipt_is_paid_for_until_it_is_dropped_and_refused_before_it_takes_memory() {
         let (_post, Open { book, share }) = book();
         let receipt = book.open(500, &share).unwrap();
-        assert_eq!(share.used_bytes(), 500 * PLACE_BYTES);
+        assert_eq!(share.used_bytes(), RECEIPT_BYTES + 500 * PLACE_BYTES);
         assert_eq!(book.open(100_000, &share).unwrap_err(), NoRoom);
         assert_eq!(book.slots.borrow().slots.len(), 1);
         let longer = book.open(1_000, &share).unwrap();
-        assert_eq!(share.used_bytes(), 1_500 * PLACE_BYTES + 500 * ID_BYTES);
+        assert_eq!(share.used_bytes(), 2 * RECEIPT_BYTES + 1_500 * PLACE_BYTES + 500 * ID_BYTES);
         drop((receipt, longer));
         assert_eq!(share.used_bytes(), 0);
     }
@@ -307,11 +423,11 @@ mod tests {
         let (post, book) = book();
         let receipt = book.open(2);
         let tickets = [receipt.ticket(0), receipt.ticket(1)];
-        post.settle([(tickets[1], delivered("b"))]);
+        post.settle([(tickets[1], word("b"))]);
         book.listen().await;
-        post.settle([(tickets[1], delivered("twice")), (tickets[0], delivered("a"))]);
+        post.settle([(tickets[1], word("twice")), (tickets[0], word("a"))]);
         book.listen().await;
-        assert_eq!(receipt.await, [delivered("a"), delivered("b")]);
+        assert_eq!(receipt.await, Outcome::Delivered(vec![delivered("a"), delivered("b")]));
     }
 
     #[tokio::test]
@@ -321,22 +437,57 @@ mod tests {
         let late = given_up.ticket(0);
         drop(given_up);
         let next = book.open(1);
-        post.settle([(late, delivered("late"))]);
+        post.settle([(late, word("late"))]);
         book.listen().await;
-        post.settle([(next.ticket(0), delivered("right"))]);
+        post.settle([(next.ticket(0), word("right"))]);
         book.listen().await;
-        assert_eq!(next.await, [delivered("right")]);
+        assert_eq!(next.await, Outcome::Delivered(vec![delivered("right")]));
     }
 
     #[tokio::test]
     async fn a_group_for_many_receipts_wakes_the_worker_once() {
         let (post, book) = book();
         let receipts: Vec<Receipt> = (0..500).map(|_| book.open(1)).collect();
-        post.settle(receipts.iter().map(|receipt| (receipt.ticket(0), delivered("x"))));
+        post.settle(receipts.iter().map(|receipt| (receipt.ticket(0), word("x"))));
         book.listen().await;
         assert_eq!(book.book.mailbox.bell.rings(), 1);
         for receipt in receipts {
-            assert_eq!(receipt.await.len(), 1);
+            assert_eq!(receipt.await, Outcome::Delivered(vec![delivered("x")]));
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_parts_the_spool_has_is_durable_after_the_last_of_them() {
+        let (post, book) = book();
+        let receipt = book.open(0);
+        let parts = [receipt.part(), receipt.part()];
+        post.settle([(parts[0], Word::Secured)]);
+        book.listen().await;
+        assert!(!receipt.is_durable());
+        post.settle([(parts[1], Word::Secured)]);
+        book.listen().await;
+        assert!(receipt.is_durable());
+        assert_eq!(receipt.await, Outcome::Durable);
+    }
+
+    #[tokio::test]
+    async fn one_part_that_the_spool_refuses_refuses_the_request() {
+        let (post, book) = book();
+        let receipt = book.open(3);
+        let parts = [receipt.part(), receipt.part()];
+        post.settle([(parts[0], Word::Refused(NotDurable::DiskFull)), (parts[1], Word::Secured)]);
+        book.listen().await;
+        assert_eq!(receipt.await, Outcome::Refused(NotDurable::DiskFull));
+    }
+
+    #[tokio::test]
+    async fn records_that_are_spooled_instead_of_delivered_are_durable_and_waited_for_no_longer() {
+        let (post, book) = book();
+        let receipt = book.open(2);
+        let tickets = [receipt.ticket(0), receipt.ticket(1)];
+        post.settle([(tickets[0], word("a")), (tickets[1], Word::Spooled)]);
+        post.settle([(tickets[0], Word::Spooled)]);
+        book.listen().await;
+        assert_eq!(receipt.await, Outcome::Durable);
     }
 }

@@ -1,4 +1,4 @@
-//! The spool: batches on disk, sealed.
+//! The sealed spool: records on disk, encrypted, until the service has them.
 //!
 //! ```text
 //!  <dir>/streams/<stream>/<id>.seg    header │ frame │ frame │ … │ end frame
@@ -26,31 +26,56 @@
 //!
 //! It knows no network, no async and no service, and no plaintext key touches a disk or a log.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the codec comes first: the writer and the reader use it next")
-)]
-
+mod config;
+mod counts;
 mod cursor;
+mod dirs;
 #[cfg(test)]
 mod faulty;
 mod frame;
 mod fs;
 #[cfg(test)]
 mod golden_tests;
+mod handle;
 mod header;
 mod keyring;
+mod letter;
+mod log;
 mod look;
+pub mod metrics;
 mod names;
 mod note;
 mod noted;
+mod old;
+mod onward;
 mod payload;
+mod pool;
+mod reader;
+mod registry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;
 mod seal;
+mod segment;
+mod shared;
+mod stage;
+mod status;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
+mod tracked;
+mod trouble;
 mod window;
+mod words;
+mod writer;
 
+pub use config::{Config, Volume};
+pub use dirs::StartError;
+pub use handle::{Backlog, StreamSpool};
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
+pub use metrics::METRICS;
+pub use registry::Spools;
+pub use stage::{Left, Spool};
+pub use status::StreamStatus;
+pub use words::{Letter, Spill, Word, Words};

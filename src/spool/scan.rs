@@ -186,6 +186,18 @@ impl Scanner {
         (self.at, self.index)
     }
 
+    /// The index and the length of the next frame of records, if its head is where it has to be and was read already.
+    pub(super) fn next_frame(&mut self) -> Option<(u32, usize)> {
+        if self.look.is_some() {
+            return None;
+        }
+        let head = self.head_at(self.at).ok().flatten()?;
+        if head.kind == FrameKind::End {
+            return None;
+        }
+        Some((head.index, head.frame_bytes()))
+    }
+
     /// Gives back the memory that is held, when it may be long until the next call; what is needed of it is
     /// asked for again. Not for between [`Event::NeedBytes`] and what it asks for.
     pub(super) fn release(&mut self) {

@@ -1,0 +1,181 @@
+//! The spool of one stream, as the stages around it see it: what may be asked of it, none of it waiting.
+//!
+//! Everything is a message to the stream's writer or reader. It does no work and touches no disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crossbeam_channel::Sender;
+
+use super::counts::Counts;
+use super::segment::{Laid, Seal};
+use super::status::StreamStatus;
+use super::words::{Letter, Spill};
+use crate::pipeline::{Inlet, Origin, Reservation};
+use crate::record::StreamName;
+
+/// Schedules an actor of the spool.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What the writer of a stream is told, beside the groups that come through its inlet.
+#[derive(Debug)]
+pub(super) enum WriterJob {
+    /// To keep a copy.
+    Spill(Spill),
+    /// To set a record aside.
+    SetAside(Letter),
+    /// To end what is open and take nothing more.
+    End,
+}
+
+/// What the reader of a stream is told.
+#[derive(Debug)]
+pub(super) enum ReaderJob {
+    /// The service has these records of a frame, or they are dead letters.
+    Note { origin: Origin, numbers: Vec<u16> },
+    /// A batch has left memory with records that are not settled: they are to be read again.
+    LetGo(Origin),
+    /// The writer has begun a segment.
+    Begun { segment: u64, path: PathBuf, start: u64, seal: Arc<Seal> },
+    /// The writer has made frames durable. The forwarder has their records in memory.
+    Synced { segment: u64, frames: Vec<Laid> },
+    /// The writer is done with a segment. What lies above `frames` in it was never promised.
+    Ended { segment: u64, frames: u32, records: u64, room: Reservation },
+    /// A key that was waited for may be there.
+    Key,
+    /// To write down what is noted and do nothing more.
+    End,
+}
+
+/// What the spool holds of a stream and has not handed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Records that wait on disk alone, as far as they are counted.
+    pub records: u64,
+    /// Segments of an earlier life that were not looked into yet.
+    pub segments_uncounted: u64,
+    /// When the oldest of them was accepted, in milliseconds since 1970, where it is known.
+    pub oldest_unix_ms: Option<u64>,
+}
+
+/// The spool of one stream. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct StreamSpool {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) inlet: Inlet,
+    pub(super) counts: Arc<Counts>,
+    pub(super) is_wanted: Arc<AtomicBool>,
+    /// Bytes of copies that are on their way to the writer.
+    pub(super) spilling_bytes: Arc<AtomicUsize>,
+    pub(super) spilling_bytes_max: usize,
+    pub(super) to_writer: Sender<WriterJob>,
+    pub(super) wake_writer: Wake,
+    pub(super) to_reader: Sender<ReaderJob>,
+    pub(super) wake_reader: Wake,
+}
+
+impl StreamSpool {
+    /// The way for durable records.
+    #[must_use]
+    pub fn inlet(&self) -> Inlet {
+        self.inner.inlet.clone()
+    }
+
+    /// Keeps a copy of records. [`super::Word::Spooled`] says what became of it.
+    ///
+    /// # Errors
+    /// Gives the copy back when as many bytes as allowed are on their way, over all streams. One copy may
+    /// always go when none is.
+    pub fn spill(&self, spill: Spill) -> Result<(), Spill> {
+        let bytes = spill.bytes.capacity();
+        let is_taken =
+            self.inner.spilling_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                (used == 0 || used + bytes <= self.inner.spilling_bytes_max).then_some(used + bytes)
+            });
+        if is_taken.is_err() {
+            return Err(spill);
+        }
+        self.tell_writer(WriterJob::Spill(spill));
+        Ok(())
+    }
+
+    /// Sets a record aside as a dead letter. [`super::Word::SetAside`] says what became of it.
+    pub fn set_aside(&self, letter: Letter) {
+        self.tell_writer(WriterJob::SetAside(letter));
+    }
+
+    /// Says that these records of a frame are settled.
+    pub fn note(&self, origin: Origin, numbers: Vec<u16>) {
+        self.tell_reader(ReaderJob::Note { origin, numbers });
+    }
+
+    /// Says that a batch has left memory with records that are not settled.
+    pub fn let_go(&self, origin: Origin) {
+        self.tell_reader(ReaderJob::LetGo(origin));
+    }
+
+    /// Says whether batches of the backlog are wanted. At first they are not.
+    pub fn want(&self, is_wanted: bool) {
+        if self.inner.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted && is_wanted {
+            (self.inner.wake_reader)();
+        }
+    }
+
+    /// What waits on disk alone.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.inner.counts.backlog()
+    }
+
+    /// How it does.
+    pub(super) fn status(&self, stream: StreamName) -> StreamStatus {
+        let Inner { counts, inlet, .. } = &*self.inner;
+        let oldest = counts.oldest_unix_ms.get();
+        StreamStatus {
+            stream,
+            records: counts.records.get(),
+            records_waiting: counts.waiting.get(),
+            bytes: counts.bytes.get(),
+            segments: counts.segments.get(),
+            segments_uncounted: counts.segments_uncounted.get(),
+            oldest_unix_ms: (oldest != 0).then_some(oldest),
+            obstacle: inlet.obstacle(),
+            obstacle_detail: counts.writing.get(),
+            waits_for: counts.reading.get(),
+            records_recovered: counts.recovered.get(),
+            records_quarantined: counts.quarantined.get(),
+            segments_quarantined: counts.quarantined_segments.get(),
+            torn_bytes: counts.torn_bytes.get(),
+            unverified_note_bytes: counts.unverified_note_bytes.get(),
+            dead_letters: counts.dead_letters.get(),
+            records_written: counts.written.get(),
+            bytes_written: counts.written_bytes.get(),
+            frames_read: counts.frames_read.get(),
+            failures: counts.failures.get(),
+        }
+    }
+
+    pub(super) fn tell_writer(&self, job: WriterJob) {
+        // A writer that is gone has told everybody that it takes nothing more.
+        if self.inner.to_writer.send(job).is_ok() {
+            (self.inner.wake_writer)();
+        }
+    }
+
+    pub(super) fn tell_reader(&self, job: ReaderJob) {
+        // Without a reader nothing is noted: the next life delivers it again.
+        if self.inner.to_reader.send(job).is_ok() {
+            (self.inner.wake_reader)();
+        }
+    }
+}
+
+impl std::fmt::Debug for StreamSpool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamSpool").field("backlog", &self.backlog()).finish_non_exhaustive()
+    }
+}
