@@ -1,4 +1,4 @@
-//! The backlog of one stream, and which of its records make the next request.
+//! The plan of one stream: its records that are not settled, and which of its records make the next request.
 //!
 //! Pure: it is given `now`. Requests are filled from the oldest batch on, with records that failed before
 //! and fresh ones alike, up to the limits; a batch goes in parts where it has to. Every record is in one
@@ -14,7 +14,7 @@ use crate::pipeline::{Batch, Ticket};
 
 /// All records of one stream that are not settled. See the module.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(super) struct Plan {
     batches: BTreeMap<u64, Held>,
     /// The batches with records that wait.
     waiting: BTreeSet<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Backlog {
     inquest_in_flight: usize,
 }
 
-impl Backlog {
+impl Plan {
     /// Takes a batch in.
     pub(super) fn push(&mut self, batch: Box<Batch>) {
         if batch.is_empty() {

@@ -1,4 +1,4 @@
-//! The words between the backlog and the worker: what a request is made of, and what became of it.
+//! The words between the plan and the worker: what a request is made of, and what became of it.
 //!
 //! Plain data. It decides nothing.
 
@@ -15,7 +15,7 @@ pub(super) struct Bounds {
     pub(super) bytes_max: usize,
 }
 
-/// Names one record of the backlog while it is under way.
+/// Names one record of the plan while it is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pick {
     pub(super) batch: u64,

@@ -1,7 +1,7 @@
 //! The other half of a worker: what is done when a request came back.
 //!
 //! Every record is settled by its own index in the answer, whatever the answer's counts say. Failed
-//! records stay in the backlog.
+//! records stay in the plan.
 
 use std::time::Instant;
 
@@ -59,10 +59,10 @@ impl Worker {
         }
         let changes = self.flow.ended(now, begin, Fate::Answered { put, failed });
         self.note(&changes);
-        let tickets = self.backlog.tickets(&request);
+        let tickets = self.plan.tickets(&request);
         let aside = asides(&request, &entries, put > 0);
         let flow = &mut self.flow;
-        let settlement = self.backlog.settle(
+        let settlement = self.plan.settle(
             request,
             now,
             begin.at,
@@ -98,7 +98,7 @@ impl Worker {
         let changes = self.flow.ended(now, begin, Fate::Failed(Class::Refused));
         self.reason = Some(reason.clone());
         self.note(&changes);
-        let (verdict, done) = self.backlog.refused(request, now, begin.at);
+        let (verdict, done) = self.plan.refused(request, now, begin.at);
         match verdict {
             Verdict::Open => {}
             Verdict::SetAside { bytes } => self.report.set_aside(bytes, reason),
@@ -136,7 +136,7 @@ impl Worker {
         let changes = self.flow.ended(now, begin, Fate::Failed(class));
         self.note(&changes);
         // When something goes again is the stream's matter here, not the record's.
-        self.backlog.failed(request, |_| now);
+        self.plan.failed(request, |_| now);
     }
 
     fn count_entries(&self, entries: &[Entry]) -> usize {
@@ -183,7 +183,7 @@ impl Worker {
 
     /// Shows the state as it is now.
     pub(super) fn publish(&mut self) {
-        let counts = self.backlog.counts();
+        let counts = self.plan.counts();
         let state = match self.flow.standing() {
             Standing::Flowing => StreamState::Flowing,
             Standing::BackingOff => StreamState::BackingOff,
@@ -206,13 +206,13 @@ impl Worker {
                 state,
                 since: status.since,
                 reason,
-                batches: self.backlog.batches(),
+                batches: self.plan.batches(),
                 records_waiting: counts.ready + counts.failed + counts.suspect,
                 records_in_flight: counts.in_flight,
                 records_set_aside: counts.aside,
                 requests_in_flight: self.flights.len(),
                 requests_in_flight_limit: self.flow.limit(),
-                oldest_accepted_at: self.backlog.oldest(),
+                oldest_accepted_at: self.plan.oldest(),
                 last_success_at: self.last_success_at,
             };
         });

@@ -15,7 +15,7 @@ use tokio::task::{JoinSet, LocalSet};
 use super::firehose::Firehose;
 use super::flow::Flow;
 use super::metrics::{self, StreamMetrics};
-use super::plan::Backlog;
+use super::plan::Plan;
 use super::report::Report;
 use super::request::Bounds;
 use super::room::Room;
@@ -184,7 +184,7 @@ impl Streams {
                 bytes_max: self.config.request_bytes_max,
             },
             flow,
-            backlog: Backlog::default(),
+            plan: Plan::default(),
             metrics,
             report: Report::new(stream.clone()),
             reason: None,

@@ -17,7 +17,7 @@ use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
-use super::plan::Backlog;
+use super::plan::Plan;
 use super::report::Report;
 use super::request::{Bounds, Request};
 use super::room::{Place, Room};
@@ -46,7 +46,7 @@ pub(super) struct Worker {
     pub(super) shared: Shared,
     pub(super) bounds: Bounds,
     pub(super) flow: Flow,
-    pub(super) backlog: Backlog,
+    pub(super) plan: Plan,
     pub(super) metrics: StreamMetrics,
     pub(super) report: Report,
     pub(super) reason: Option<Reason>,
@@ -83,13 +83,13 @@ impl Worker {
                 self.flow_hurries();
             }
             while let Ok(batch) = self.batches.try_recv() {
-                self.backlog.push(batch);
+                self.plan.push(batch);
             }
             while let Some(flight) = self.flights.try_join_next() {
                 self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
             }
             if mode == Mode::End {
-                return self.backlog.close();
+                return self.plan.close();
             }
             let next = self.send_all(None);
             self.publish();
@@ -113,23 +113,23 @@ impl Worker {
             }
             let permit = self.flow.permit(now, self.flights.len());
             let request = match permit {
-                Permit::Full => self.backlog.next(now, bounds),
-                Permit::Probe => self.backlog.next_probe(&mut self.random),
+                Permit::Full => self.plan.next(now, bounds),
+                Permit::Probe => self.plan.next_probe(&mut self.random),
                 Permit::Nothing { until } => return Next::Change(until),
             };
             let Some(request) = request else {
-                if permit == Permit::Full && self.backlog.is_stuck() {
+                if permit == Permit::Full && self.plan.is_stuck() {
                     self.hold(now);
                     continue;
                 }
-                return Next::Change(self.backlog.next_at(now));
+                return Next::Change(self.plan.next_at(now));
             };
             let bytes = request.bytes;
             let found = found.take().map(|(place, _)| place);
             let may_take = is_first || bytes <= part;
             let place = found.or_else(|| self.shared.room.try_take(bytes).filter(|_| may_take));
             let Some(place) = place else {
-                self.backlog.put_back(request);
+                self.plan.put_back(request);
                 return if is_first {
                     Next::Room { bytes }
                 } else {
@@ -141,7 +141,7 @@ impl Worker {
     }
 
     fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
-        let records = self.backlog.records(&request);
+        let records = self.plan.records(&request);
         let body = body::encode(&self.stream, records, request.picks.len(), request.bytes);
         let begin = self.flow.began(now, permit, self.flights.len() + 1);
         let firehose = Rc::clone(&self.shared.firehose);
@@ -164,7 +164,7 @@ impl Worker {
         tokio::select! {
             batch = self.batches.recv() => {
                 if let Some(batch) = batch {
-                    self.backlog.push(batch);
+                    self.plan.push(batch);
                 } else {
                     // The thread is over: so is this worker, as the mode is about to say.
                     self.shared.modes.changed().await.ok();
@@ -190,7 +190,7 @@ impl Worker {
                     return;
                 }
                 Some(batch) = self.batches.recv() => {
-                    self.backlog.push(batch);
+                    self.plan.push(batch);
                     self.publish();
                 }
                 Ok(()) = self.shared.modes.changed() => return,
@@ -201,7 +201,7 @@ impl Worker {
     fn flow_hurries(&mut self) {
         let now = Instant::now();
         self.flow.hurry(now);
-        self.backlog.shorten(now + HURRIED_WAIT_MAX);
+        self.plan.shorten(now + HURRIED_WAIT_MAX);
     }
 }
 
