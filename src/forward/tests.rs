@@ -40,7 +40,7 @@ impl Rig {
     fn new(config: Config) -> Self {
         let (mut outlets, intake) = handoff(1, 1_024);
         let (post, mut boxes) = post(1);
-        let forward = Forward::start(config, intake, post).unwrap();
+        let forward = Forward::start(config, intake, post, None, Vec::new()).unwrap();
         let book = Book::new(boxes.remove(0));
         Self { forward, outlet: outlets.remove(0), lane: lane("demo", 1 << 28), book }
     }
