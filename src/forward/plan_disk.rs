@@ -221,3 +221,7 @@ impl Plan {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "plan_disk_tests.rs"]
+mod tests;
