@@ -2,7 +2,7 @@
 //!
 //! Without a spool a worker hears of batches and of nothing else, and has nothing to tend to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::flow::Permit;
 use super::letters::Cause;
@@ -13,6 +13,9 @@ use super::thread::Mode;
 use super::worker::Worker;
 use crate::pipeline::{self, Batch, NotDurable, Origin, Ticket};
 use crate::spool::Word;
+
+/// How often a stop that delivers the backlog looks whether there is any left.
+const BACKLOG_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Takes a batch in, or what became of a copy or of a letter.
@@ -99,7 +102,11 @@ impl Worker {
         if tended.has_let_go {
             self.ring_if_settled();
         }
-        earlier(tended.look_at, changes_at)
+        let is_draining = matches!(*self.shared.modes.borrow(), Mode::Drain { .. });
+        // Nobody says when the disk has nothing more.
+        let polls = is_draining && self.stops.delivers_backlog;
+        let look_at = earlier(tended.look_at, polls.then_some(now + BACKLOG_LOOK_INTERVAL));
+        earlier(look_at, changes_at)
     }
 
     /// What may be sent at `now`.

@@ -43,6 +43,10 @@ mod report;
 mod request;
 mod room;
 mod settle;
+#[cfg(test)]
+mod spool_model_tests;
+#[cfg(test)]
+mod spool_tests;
 mod spooling;
 mod status;
 #[cfg(test)]
