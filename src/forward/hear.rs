@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::flow::Permit;
 use super::letters::Cause;
 use super::outcome::Reason;
-use super::overflow::{Outlook, earlier};
+use super::overflow::{self, Outlook, earlier};
 use super::request::Note;
 use super::thread::Mode;
 use super::worker::Worker;
@@ -94,6 +94,7 @@ impl Worker {
 
     /// Keeps memory in its bounds. Says when to look again.
     pub(super) fn tend(&mut self) -> Option<Instant> {
+        self.spooling.as_ref()?;
         let now = Instant::now();
         let (outlook, changes_at) = self.outlook(now);
         let spooling = self.spooling.as_mut()?;
@@ -122,32 +123,11 @@ impl Worker {
 
     /// How the stream and the process stand at `now`, and when that changes by itself.
     fn outlook(&self, now: Instant) -> (Outlook, Option<Instant>) {
-        let blocked_at = self.blocked_since().map(|since| since + self.stops.blocked_after);
-        let mode = *self.shared.modes.borrow();
-        match mode {
-            Mode::Drain { spool_at } if spool_at <= now => {
-                (Outlook::Ending { keeps: self.stops.delivers_backlog }, None)
-            }
-            Mode::Drain { spool_at } if !self.stops.delivers_backlog => {
-                // There is nothing to hope for: the disk has everything until the next start.
-                let outlook = match blocked_at {
-                    Some(_) => Outlook::Ending { keeps: false },
-                    None => Outlook::Draining,
-                };
-                (outlook, Some(spool_at))
-            }
-            Mode::Drain { .. } | Mode::Run | Mode::End => {
-                let spool_at = match mode {
-                    Mode::Drain { spool_at } => Some(spool_at),
-                    Mode::Run | Mode::End => None,
-                };
-                match blocked_at {
-                    Some(at) if at <= now => (Outlook::Blocked, spool_at),
-                    Some(at) => (Outlook::Flowing, earlier(Some(at), spool_at)),
-                    None => (Outlook::Flowing, spool_at),
-                }
-            }
-        }
+        let stop = match *self.shared.modes.borrow() {
+            Mode::Drain { spool_at } => Some(spool_at),
+            Mode::Run | Mode::End => None,
+        };
+        overflow::outlook(now, self.blocked_since(), stop, self.stops)
     }
 
     /// Since when the stream can not be sent to, if that is so.

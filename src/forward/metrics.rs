@@ -88,8 +88,8 @@ pub const METRICS: &[MetricSpec] = &[
     MetricSpec::counter(
         RECORDS_DEAD_LETTERED,
         &["stream"],
-        "Records that the service refuses alone while it takes others, and that are in the \
-         dead-letter store now.",
+        "Records that the service refuses alone while it takes others, and that went into the \
+         dead-letter store.",
     ),
     MetricSpec::counter(
         RECORDS_SPILLED,

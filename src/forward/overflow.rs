@@ -4,7 +4,7 @@
 //! that can not be sent to keeps nothing in memory alone, and of what the disk has only what it is asked
 //! with; and so does a process at its end. It moves nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Memory is short when fresh records take more than this part of what the stream can have, in eighths.
 const FRESH_EIGHTHS_MAX: usize = 4;
@@ -56,6 +56,42 @@ pub(super) enum Outlook {
         /// Whether what the disk has stays in memory.
         keeps: bool,
     },
+}
+
+/// What of the configuration says when something goes to the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stops {
+    /// How long the stream can not be sent to before memory keeps nothing alone.
+    pub(super) blocked_after: Duration,
+    /// Whether a stop delivers the backlog too.
+    pub(super) delivers_backlog: bool,
+}
+
+/// How the stream and the process stand at `now`, and when that changes by itself.
+///
+/// `blocked_since`: since when the stream can not be sent to. `stop`: when the spool's part of a stop begins.
+pub(super) fn outlook(
+    now: Instant,
+    blocked_since: Option<Instant>,
+    stop: Option<Instant>,
+    stops: Stops,
+) -> (Outlook, Option<Instant>) {
+    match stop {
+        Some(spool_at) if spool_at <= now => {
+            return (Outlook::Ending { keeps: stops.delivers_backlog }, None);
+        }
+        // There is nothing to hope for: the disk has everything until the next start.
+        Some(_) if !stops.delivers_backlog && blocked_since.is_some() => {
+            return (Outlook::Ending { keeps: false }, None);
+        }
+        Some(spool_at) if !stops.delivers_backlog => return (Outlook::Draining, Some(spool_at)),
+        Some(_) | None => {}
+    }
+    match blocked_since.map(|since| since + stops.blocked_after) {
+        Some(at) if at <= now => (Outlook::Blocked, stop),
+        Some(at) => (Outlook::Flowing, earlier(Some(at), stop)),
+        None => (Outlook::Flowing, stop),
+    }
 }
 
 /// What has to be done.
@@ -128,6 +164,35 @@ mod tests {
     }
 
     const NOTHING: Demand = Demand { copy: Amount::None, let_go: Amount::None };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_stream_is_blocked_when_it_could_not_be_sent_to_for_a_while() {
+        let start = Instant::now();
+        let stops = Stops { blocked_after: SECOND, delivers_backlog: false };
+        let at = |now, blocked_since| outlook(now, blocked_since, None, stops);
+        assert_eq!(at(start, None), (Outlook::Flowing, None));
+        assert_eq!(at(start, Some(start)), (Outlook::Flowing, Some(start + SECOND)));
+        assert_eq!(at(start + SECOND, Some(start)), (Outlook::Blocked, None));
+    }
+
+    #[test]
+    fn a_stop_delivers_until_the_spools_time_unless_there_is_nothing_to_hope_for() {
+        let start = Instant::now();
+        let spool_at = start + SECOND * 7;
+        let at = |now, blocked_since, delivers_backlog| {
+            let stops = Stops { blocked_after: SECOND, delivers_backlog };
+            outlook(now, blocked_since, Some(spool_at), stops)
+        };
+        assert_eq!(at(start, None, false), (Outlook::Draining, Some(spool_at)));
+        assert_eq!(at(start, Some(start), false).0, Outlook::Ending { keeps: false });
+        assert_eq!(at(spool_at, None, false).0, Outlook::Ending { keeps: false });
+        // Where the disk goes too, the whole time is for delivering.
+        assert_eq!(at(start, None, true), (Outlook::Flowing, Some(spool_at)));
+        assert_eq!(at(start + SECOND, Some(start), true), (Outlook::Blocked, Some(spool_at)));
+        assert_eq!(at(spool_at, Some(start), true).0, Outlook::Ending { keeps: true });
+    }
 
     #[test]
     fn memory_is_short_when_fresh_records_take_more_than_half_of_what_the_stream_can_have() {

@@ -274,7 +274,7 @@ struct Model {
     /// Copies by name, with the records in them.
     copies: Vec<(u64, Vec<String>)>,
     /// Letters by name, with the record and where the spool was told that it lies.
-    letters: Vec<(u64, String, Option<(Origin, u16)>)>,
+    letters: Vec<(u64, String, Option<Note>)>,
 }
 
 impl Model {
@@ -301,8 +301,8 @@ impl Model {
             3 | 4 => self.send(count * 3),
             5 | 6 => self.land(dice),
             7 => self.copy(dice),
-            8 => self.copied(dice % 3 > 0),
-            9 => self.let_go(dice % 2 == 0),
+            8 => self.copied(!dice.is_multiple_of(3)),
+            9 => self.let_go(dice.is_multiple_of(2)),
             _ => self.bury(),
         }
     }
@@ -374,7 +374,8 @@ impl Model {
     fn write_letter(&mut self, name: u64) {
         let enclosed = self.plan.letter(name).unwrap();
         let record = String::from_utf8(enclosed.record).unwrap();
-        self.letters.push((name, record, enclosed.origin));
+        let place = enclosed.origin.map(|(origin, number)| (origin, vec![number]));
+        self.letters.push((name, record, place));
     }
 
     fn copy(&mut self, dice: u64) {
@@ -418,8 +419,7 @@ impl Model {
         let buried = self.plan.buried(name).unwrap();
         *self.settled.entry(record).or_default() += 1;
         // The spool notes itself what it was told the place of.
-        let its_own = place.map(|(origin, number)| (origin, vec![number]));
-        self.disk.note(its_own.into_iter().chain(buried.note), &self.settled);
+        self.disk.note(place.into_iter().chain(buried.note), &self.settled);
         buried.done.into_iter().for_each(Batch::settle);
     }
 

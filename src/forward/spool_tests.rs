@@ -182,7 +182,7 @@ fn a_held_stream_keeps_nothing_in_memory_but_something_to_ask_with() {
     }
     let kept = *origins.difference(&let_go).next().unwrap();
     desk.wait_until("nothing is in memory alone", |desk| desk.rig.lane.records_in_memory() == 0);
-    assert_eq!(desk.rig.status().batches, 1);
+    desk.rig.wait_until("one batch", |status| status.batches == 1);
     desk.wait_until("no backlog is wanted", |desk| !desk.ends.is_wanted());
     // What comes now goes the same way; a group that the disk has already is let go at once.
     desk.secured(77, &["durable"]);
@@ -314,7 +314,7 @@ fn a_record_that_alone_is_at_fault_becomes_a_dead_letter_and_leaves_memory() {
     );
     assert_eq!(letter.origin, None);
     desk.wait_until("the others", |desk| desk.rig.lane.records_in_memory() == 1);
-    assert_eq!(desk.rig.status().records_set_aside, 1);
+    desk.rig.wait_until("it is shown", |status| status.records_set_aside == 1);
     desk.answer_letter(letter.id, Ok(()));
     desk.wait_until("it is gone", |desk| desk.rig.lane.records_in_memory() == 0);
     // What the disk has is noted by the spool itself, with the letter.

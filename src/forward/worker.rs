@@ -18,7 +18,7 @@ use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
-use super::overflow::earlier;
+use super::overflow::{Stops, earlier};
 use super::plan::Plan;
 use super::report::Report;
 use super::request::{Bounds, Request};
@@ -64,15 +64,6 @@ pub(super) struct Worker {
     pub(super) status: watch::Sender<StreamStatus>,
     /// Whether the thread counts this worker as having something to deliver.
     pub(super) is_busy: Rc<Cell<bool>>,
-}
-
-/// What of the configuration says when something goes to the disk.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stops {
-    /// How long the stream can not be sent to before memory keeps nothing alone.
-    pub(super) blocked_after: Duration,
-    /// Whether a stop delivers the backlog too.
-    pub(super) delivers_backlog: bool,
 }
 
 /// A request that came back.
@@ -234,6 +225,8 @@ impl Worker {
 
 async fn sleep_until(until: Option<Instant>) {
     match until {
+        // It is time already: others have their turn first.
+        Some(until) if until <= Instant::now() => tokio::task::yield_now().await,
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
