@@ -199,6 +199,9 @@ impl App {
             Ok(admin) => admin,
             Err(error) => {
                 lifecycle.advance(Phase::Stopped);
+                if let Ok(ingest) = Arc::try_unwrap(ingest) {
+                    ingest.join();
+                }
                 return Err(error);
             }
         };

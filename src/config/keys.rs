@@ -165,7 +165,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "The Region. Otherwise it is that of the environment, the profile or the instance.",
         |draft| &mut draft.config.forward.upstream.region),
     Key::new("upstream", "endpoint", ENDPOINT,
-        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and never read.",
+        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and not used for it.",
         |draft| &mut draft.config.forward.upstream.endpoint),
     Key::new("upstream", "profile", PROFILE,
         "The named profile of the AWS configuration files.",
