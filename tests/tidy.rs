@@ -22,7 +22,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
     (
         "config",
-        &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"],
+        &[
+            "admin",
+            "app",
+            "forward",
+            "ingest",
+            "lifecycle",
+            "pipeline",
+            "record",
+            "spool",
+            "telemetry",
+        ],
     ),
 ];
 

@@ -40,9 +40,10 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
     let counters: [Arc<AtomicUsize>; 3] = std::array::from_fn(|_| Arc::default());
     let [stalled, quits, upkeeps] = counters.clone();
     let (subscriber, log_level) = logs::build("info", Look::Json, std::io::sink).unwrap();
-    let metrics = metrics.clone();
+    let (metrics, looked) = (metrics.clone(), life.clone());
     let sources = Sources {
         lifecycle: life.clone(),
+        look: Box::new(move || look(&looked)),
         stalled: Box::new(move || vec!["forward".to_owned(); stalled.load(Ordering::SeqCst)]),
         status: Box::new(move || {
             // The handle to the filter works as long as its subscriber lives: as long as the sources.
@@ -55,6 +56,13 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
         log_level,
     };
     (sources, life, counters)
+}
+
+/// A stage whose trouble is seen only by looking: it has some while the process drains.
+fn look(life: &Lifecycle) {
+    if life.phase() == Phase::Draining {
+        life.obstruct("seen", "by looking");
+    }
 }
 
 fn add_one(counter: &AtomicUsize) {

@@ -2,16 +2,23 @@
 //!
 //! ```text
 //!  Config ─► App::start ─► emulator (embedded only)     one thread
+//!                          keys                         one thread
+//!                          spool                        a few threads
 //!                          streams, hand-off, post      no thread
 //!                          forward                      one thread
 //!                          ingest                       one thread a worker
 //!                          admin                        one thread
-//!            App::run ───► waits for a signal ─► stop: drain, flush, deliver, name what is lost
+//!            App::run ───► waits for a signal ─► stop: drain, flush, deliver, spool the rest, name what
+//!                                                is lost
 //! ```
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod keeping;
+mod metrics;
 mod open_files;
+mod ready;
+mod secrecy;
 mod signals;
 mod status;
 mod stop;
@@ -27,12 +34,15 @@ use tokio::sync::Notify;
 pub use signals::Signals;
 pub use stop::Stopped;
 
+use keeping::Keeping;
+
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
-use crate::pipeline::{self, HANDOFF_BATCHES_MAX, handoff, post};
+use crate::pipeline::{self, HANDOFF_BATCHES_MAX, Mailbox, Post, handoff, post};
+use crate::spool::{self, Spool, Volume};
 use crate::telemetry::{self, LevelHandle, MetricSpec, MetricsHandle};
 
 /// Everything that can be configured, by stage.
@@ -42,6 +52,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// The data listener and the streams.
     pub ingest: ingest::Config,
+    /// The sealed spool, where there is one.
+    pub spool: Option<spool::Config>,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -58,6 +70,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     pipeline::metrics::METRICS,
     forward::METRICS,
     admin::METRICS,
+    metrics::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
 ];
@@ -71,6 +84,8 @@ pub struct App {
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
     forward: Forward,
+    spool: Option<Arc<Spool>>,
+    volume: Volume,
     admin: Admin,
     emulator: Option<Emulator>,
 }
@@ -82,6 +97,8 @@ pub enum StartError {
     Telemetry(String),
     /// The emulator did not start.
     Emulator(embedded::StartError),
+    /// The spool did not start.
+    Spool(spool::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -97,6 +114,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Telemetry(error) => f.write_str(error),
             Self::Emulator(error) => error.fmt(f),
+            Self::Spool(error) => error.fmt(f),
             Self::Forward(error) => error.fmt(f),
             Self::Ingest(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
@@ -118,6 +136,9 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
         telemetry::metrics::install().map_err(|error| StartError::Telemetry(error.to_string()))?;
     abort_on_panic();
     open_files::raise(&config);
+    if config.spool.is_some() {
+        secrecy::forbid_dumps();
+    }
     let data_dir = embedded.as_ref().map(|embedded| embedded.data_dir.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -150,11 +171,38 @@ impl App {
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
         }
+        // HOOK: the keys are started here, with the emulator's address for an embedded run, and live until
+        // the spool has stopped.
+        let ring = keeping::ring();
+        let (post, mailboxes) = post(config.ingest.workers);
+        let keeping = Keeping::start(config.spool.take(), ring, post.clone())?;
+        let spool = keeping.spool.clone();
+        let started =
+            Self::start_around(config, emulator, keeping, post, mailboxes, level, metrics);
+        if let (Err(_), Some(spool)) = (&started, spool) {
+            // Nothing was taken yet: what is left is what was there before.
+            let _left = spool.stop(Instant::now() + stop::SPOOL_TIME);
+        }
+        started
+    }
+
+    /// Starts the stages around the spool.
+    fn start_around(
+        config: Config,
+        emulator: Option<Emulator>,
+        keeping: Keeping,
+        post: Post,
+        mailboxes: Vec<Mailbox>,
+        level: LevelHandle,
+        metrics: &MetricsHandle,
+    ) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
-        let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest));
+        let streams = Arc::new(keeping.streams(config.memory_bytes_max, &config.ingest));
+        let Keeping { spool, words, volume, .. } = keeping;
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
-        let (post, mailboxes) = post(config.ingest.workers);
+        // HOOK: the forwarder is given `words` and `spool.spools()` here, once it takes them.
+        drop(words);
         let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
 
         let ends = outlets
@@ -173,16 +221,13 @@ impl App {
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
             forward: forward.watcher(),
+            spool: spool.clone(),
         };
         let sources = view.sources(metrics, level, &quit);
-        let admin = admin::start(&config.admin, sources).map_err(StartError::Admin);
-        let admin = match admin {
-            Ok(admin) => admin,
-            Err(error) => {
-                lifecycle.advance(Phase::Stopped);
-                return Err(error);
-            }
-        };
+        let admin = admin::start(&config.admin, sources).map_err(|error| {
+            lifecycle.advance(Phase::Stopped);
+            StartError::Admin(error)
+        })?;
         lifecycle.advance(Phase::Serving);
         tracing::info!(
             data = %ingest.local_addr(),
@@ -190,8 +235,18 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        let config = config.lifecycle;
-        Ok(Self { config, lifecycle, quit, streams, ingest, forward, admin, emulator })
+        Ok(Self {
+            config: config.lifecycle,
+            lifecycle,
+            quit,
+            streams,
+            ingest,
+            forward,
+            spool,
+            volume,
+            admin,
+            emulator,
+        })
     }
 
     /// Says on stdout what somebody who tries it out can do next.

@@ -12,13 +12,14 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::decode::{self, Encoding};
+use super::level::Level;
 use super::lines::lines;
 use super::refusal::Refusal;
-use super::response::{ACK_HEADER, Answer, Reached, accepted};
+use super::response::{Answer, accepted};
 use super::worker::{Worker, WorkerStream};
 use super::{Delimiter, Framing, StreamSettings};
 use crate::pipeline::{Entry, Piece, Receipt, SharedBody};
-use crate::record::{Ack, RECORD_BYTES_MAX};
+use crate::record::RECORD_BYTES_MAX;
 
 /// A body of at least as many bytes is kept as it is, and its records point into it.
 const SHARED_BODY_BYTES_MIN: usize = 16 * 1024;
@@ -31,45 +32,17 @@ pub(super) async fn take(
 ) -> Result<Answer, Refusal> {
     let stream = worker.stream(stream)?;
     let settings = &stream.shared.settings;
-    let ack = wanted_ack(request.headers(), settings)?;
+    let level = Level::of(request.headers(), &stream.shared)?;
     let encoding = Encoding::of(request.headers())?;
     let cut = Cut::of(request.headers(), settings);
     let body = read(worker, &stream, encoding, request).await?;
-    let receipt = match ack {
-        Ack::Delivered => Some(worker.receipt(&stream, cut.count(body.bytes()))?),
-        Ack::Memory | Ack::Durable => None,
-    };
-    let (records, bytes) = worker.admit(&stream, |entry| {
-        cut.fill(entry, body, receipt.as_ref())?;
+    let waiting = worker.waiting(&stream, level, || cut.count(body.bytes()))?;
+    let (records, bytes) = worker.admit(&stream, &waiting, |entry| {
+        cut.fill(entry, body, waiting.of_each())?;
         Ok((entry.records(), entry.bytes()))
     })?;
-    let delivered = match receipt {
-        None => return Ok(accepted(records, bytes, Reached::Memory)),
-        Some(receipt) => worker.delivery(receipt).await,
-    };
-    let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
-    Ok(accepted(records, bytes, reached))
-}
-
-/// The level that a request gets: what it names, or the stream's own, and never below the stream's floor.
-pub(super) fn wanted_ack(headers: &HeaderMap, settings: &StreamSettings) -> Result<Ack, Refusal> {
-    let mut named = headers.get_all(ACK_HEADER).iter();
-    let wanted = match (named.next(), named.next()) {
-        (None, _) => Some(settings.ack),
-        (Some(value), None) => value.to_str().ok().and_then(|text| text.trim().parse().ok()),
-        // Two of them may say two things, and the weaker one is not to win by its place.
-        (Some(_), Some(_)) => None,
-    };
-    let wanted = wanted.ok_or_else(|| {
-        Refusal::Malformed(
-            "the header \"standpipe-ack\" is one of memory, durable and delivered".to_owned(),
-        )
-    })?;
-    // Durable is durable or it is refused: there is no spool to make it so.
-    match wanted.max(settings.min_ack) {
-        Ack::Durable => Err(Refusal::DurableUnavailable),
-        ack => Ok(ack),
-    }
+    let reached = worker.reached(waiting).await?;
+    Ok(accepted(records, bytes, &reached))
 }
 
 async fn read(

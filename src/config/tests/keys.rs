@@ -12,6 +12,9 @@ use crate::config::kind::Kind;
 use crate::config::reference;
 use crate::config::value::Value;
 
+/// A spool.
+const SPOOL: (&str, &str) = ("STANDPIPE_SPOOL_DIR", "/spool");
+
 /// A value for a key that is right, and not its default.
 fn sample(name: &str, kind: Kind, default: Option<&Value>) -> Value {
     match (kind, default) {
@@ -21,17 +24,22 @@ fn sample(name: &str, kind: Kind, default: Option<&Value>) -> Value {
                 Some(Value::Whole(number)) => *number,
                 _ => min,
             };
-            // A thousand keeps whole seconds whole.
-            let near = [default + 1_000, default + 1, default.saturating_sub(1)];
+            // A thousand keeps whole seconds whole. One stream has no more than all together.
+            let near = match name {
+                "stream_bytes_max" => [default - 1_000; 3],
+                _ => near(default),
+            };
             let right = near.into_iter().find(|number| (min..=max).contains(number));
             Value::Whole(right.unwrap_or_else(|| panic!("no other value for {name}")))
         }
-        (Kind::Word(words) | Kind::Level(words), _) => {
-            Value::Text(words[words.len() - 1].to_owned())
-        }
+        (Kind::Word(words), _) => Value::Text(words[words.len() - 1].to_owned()),
         (Kind::Text { .. }, _) => Value::Text(sample_text(name).to_owned()),
         (Kind::Switch, _) => panic!("{name} is a switch without a default"),
     }
+}
+
+fn near(number: u64) -> [u64; 3] {
+    [number + 1_000, number + 1, number.saturating_sub(1)]
 }
 
 fn sample_text(name: &str) -> &'static str {
@@ -43,7 +51,7 @@ fn sample_text(name: &str) -> &'static str {
         "endpoint" => "https://firehose.test",
         "proxy" => "http://proxy.test:3128",
         "filter" => "info,standpipe::forward=debug",
-        "unix_socket" | "token_file" | "ca_file" => "/a path/with \"quotes\" and @",
+        "unix_socket" | "token_file" | "ca_file" | "dir" => "/a path/with \"quotes\" and @",
         _ => panic!("no sample for {name}"),
     }
 }
@@ -56,17 +64,23 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// Whether a key has no meaning without a spool.
+fn needs_spool(table: &str, name: &str) -> bool {
+    table.contains("spool") && name != "dir" || name == "oversize"
+}
+
 /// Sets one key in the file and then in the environment, and looks for it in what is shown.
 fn check(head: &str, name: &str, variable: &str, value: &Value) {
+    let spool = (SPOOL.0, if needs_spool(head, name) { SPOOL.1 } else { "" });
     let streams = (STREAMS_VARIABLE, "my-stream");
     let text = format!("{head}\n{name} = {}\n", value.to_toml());
     let line = head.lines().count() + 1;
-    let from_file = loaded(&text, &[streams]);
+    let from_file = loaded(&text, &[streams, spool]);
     let shown = format!("{name} = {} # {FILE}:{line}\n", value.to_toml());
     assert!(from_file.show().contains(&shown), "{shown} is not in\n{}", from_file.show());
 
     let plain = plain(value);
-    let from_variable = loaded("", &[streams, (variable, &plain)]);
+    let from_variable = loaded("", &[streams, spool, (variable, &plain)]);
     let shown = format!("{name} = {} # {variable}\n", value.to_toml());
     assert!(from_variable.show().contains(&shown), "{shown} is not in\n{}", from_variable.show());
     assert_eq!(from_variable.config, from_file.config);
@@ -97,12 +111,13 @@ fn every_key_can_be_set_in_the_file_and_in_the_environment_and_is_shown() {
 fn every_setting_reaches_the_stages() {
     let unseen = ["allow_unprotected", "window_ms", "entries_max", "bytes_max"];
     let mut draft = Draft::default();
-    let before = loaded("", &[(STREAMS_VARIABLE, "a")]).config;
     for key in KEYS.iter().filter(|key| !unseen.contains(&key.name)) {
         let default = (key.field)(&mut draft).value();
         let value = plain(&sample(key.name, key.kind, default.as_ref()));
         let name = variable(key.table, key.name);
-        let after = loaded("", &[(STREAMS_VARIABLE, "a"), (&name, &value)]).config;
+        let spool = (SPOOL.0, if needs_spool(key.table, key.name) { SPOOL.1 } else { "" });
+        let before = loaded("", &[(STREAMS_VARIABLE, "a"), spool]).config;
+        let after = loaded("", &[(STREAMS_VARIABLE, "a"), spool, (&name, &value)]).config;
         assert_ne!(before, after, "{name}");
     }
     let text = "[ingest]\nlisten = \"0.0.0.0:1\"\nallow_unprotected = true\n\
@@ -127,7 +142,7 @@ fn every_default_is_within_its_bounds_and_every_bound_fits_its_field() {
                     assert_eq!(field.set(&Value::Whole(bound)), Some(()), "{name} = {bound}");
                 }
             }
-            Kind::Word(words) | Kind::Level(words) => {
+            Kind::Word(words) => {
                 for word in words {
                     assert_eq!(field.set(&Value::Text((*word).to_owned())), Some(()), "{name}");
                 }

@@ -1,0 +1,69 @@
+//! How the spool is put between the stages: what it is started with, and who is given its ends.
+
+use std::sync::Arc;
+
+use super::{StartError, metrics};
+use crate::ingest::{self, Opener, SpoolEnds, Streams};
+use crate::pipeline::Post;
+use crate::spool::{self, KeyRing, Spool, Volume, Words};
+
+/// The spool, where there is one, and what the other stages are given of it.
+pub(super) struct Keeping {
+    pub(super) spool: Option<Arc<Spool>>,
+    /// The forwarder's end.
+    pub(super) words: Option<Words>,
+    pub(super) volume: Volume,
+    /// The memory that it takes for itself.
+    memory_bytes: usize,
+}
+
+impl Keeping {
+    pub(super) fn start(
+        config: Option<spool::Config>,
+        ring: Arc<dyn KeyRing>,
+        post: Post,
+    ) -> Result<Self, StartError> {
+        let Some(config) = config else {
+            return Ok(Self {
+                spool: None,
+                words: None,
+                volume: Volume::Persistent,
+                memory_bytes: 0,
+            });
+        };
+        let (dir, volume, memory_bytes) =
+            (config.dir.clone(), config.volume, config.memory_bytes_max());
+        let (spool, words) = Spool::start(config, ring, post).map_err(StartError::Spool)?;
+        metrics::show_start(spool.was_unclean());
+        if spool.was_unclean() {
+            tracing::warn!(
+                dir = %dir.display(),
+                "the last life of this spool did not end cleanly: what was in memory alone is lost, and \
+                 what was durable is here"
+            );
+        }
+        tracing::info!(dir = %dir.display(), "the spool is open");
+        Ok(Self { spool: Some(Arc::new(spool)), words: Some(words), volume, memory_bytes })
+    }
+
+    /// The streams: those that are configured and those that have a backlog, each with its spool.
+    pub(super) fn streams(&self, memory_bytes_max: usize, config: &ingest::Config) -> Streams {
+        let memory_bytes_max = memory_bytes_max.saturating_sub(self.memory_bytes);
+        let Some(spool) = &self.spool else {
+            return Streams::new(memory_bytes_max, config, Box::new(|_| None));
+        };
+        let spools = spool.spools();
+        let opener: Opener =
+            Box::new(move |lane| spools.open(lane).map(|spool| SpoolEnds { inlet: spool.inlet() }));
+        let streams = Streams::new(memory_bytes_max, config, opener);
+        spool.leftovers().into_iter().for_each(|name| streams.adopt(name));
+        streams
+    }
+}
+
+/// SKELETON of the keys: the stage that keeps them implements this, and takes its place.
+pub(super) fn ring() -> Arc<dyn KeyRing> {
+    struct NoKeys;
+    impl KeyRing for NoKeys {}
+    Arc::new(NoKeys)
+}
