@@ -58,9 +58,9 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
     (sources, life, counters)
 }
 
-/// A stage whose trouble is seen only by looking: it has some while the process drains.
+/// A stage whose trouble is seen only by looking: it has some while the process flushes.
 fn look(life: &Lifecycle) {
-    if life.phase() == Phase::Draining {
+    if life.phase() == Phase::Flushing {
         life.obstruct("seen", "by looking");
     }
 }
@@ -208,6 +208,16 @@ fn readyz_says_why_it_is_not_ready() {
     assert_eq!((reply.status, reply.body.as_str()), (200, "ready\n"));
     let reply = rig.get("/readyz?verbose");
     assert_eq!(reply.body, "ready\nphase: serving\nin the way: nothing\n");
+}
+
+#[test]
+fn what_is_seen_only_by_looking_is_looked_at_before_each_answer() {
+    for (path, shown) in [("/readyz", "seen: by looking"), ("/", "<dt>seen</dt>")] {
+        let rig = Rig::start(&config());
+        rig.life.advance(Phase::Flushing);
+        let reply = rig.get(path);
+        assert!(reply.body.contains(shown), "{}", reply.body);
+    }
 }
 
 #[test]

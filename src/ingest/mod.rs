@@ -17,6 +17,8 @@ mod server;
 mod service;
 mod shared;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod worker;
 

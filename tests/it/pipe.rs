@@ -79,7 +79,7 @@ pub struct Pipe {
 }
 
 impl Setup {
-    /// A pipe to `endpoint` with the stream `demo`, one worker, and batches that linger for 20 ms.
+    /// A pipe to `endpoint` with the stream `demo`, one worker, no spool, and batches that linger for 20 ms.
     pub fn new(endpoint: &str) -> Self {
         let config = format!(
             "[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -88,7 +88,10 @@ impl Setup {
         );
         let setup =
             Self { config, arguments: Vec::new(), environment: Vec::new(), before: String::new() };
-        setup.set("STANDPIPE_DEFAULTS_LINGER_MS", "20").set("STANDPIPE_STREAMS", "demo")
+        setup
+            .set("STANDPIPE_DEFAULTS_LINGER_MS", "20")
+            .set("STANDPIPE_DEFAULTS_ACK", "memory")
+            .set("STANDPIPE_STREAMS", "demo")
     }
 
     /// Adds TOML to the configuration file.
