@@ -153,8 +153,7 @@ impl Default for Draft {
 impl Draft {
     /// What `--embedded` starts from. Its spool is where `Loaded::place_spool` puts it.
     pub(super) fn embedded() -> Self {
-        let mut draft = Self::default();
-        draft.spool_dir = Some(PathBuf::from("spool"));
+        let mut draft = Self { spool_dir: Some(PathBuf::from("spool")), ..Self::default() };
         draft.config.forward.upstream.credentials = Credentials::Embedded;
         draft.config.forward.upstream.region = Some("us-east-1".to_owned());
         draft

@@ -94,6 +94,12 @@ impl Setup {
             .set("STANDPIPE_STREAMS", "demo")
     }
 
+    /// Gives it a spool in its own directory. Its level stays `memory` unless that is set.
+    pub fn spool(self) -> Self {
+        // HOOK: it needs keys here, once there are any.
+        self.set("STANDPIPE_SPOOL_DIR", "spool")
+    }
+
     /// Adds TOML to the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);

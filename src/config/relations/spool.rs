@@ -8,6 +8,9 @@ use crate::record::Ack;
 
 use super::{Broken, Relations};
 
+/// One of the two levels that a stream has.
+type LevelOf = fn(&StreamDraft) -> Ack;
+
 impl Relations<'_> {
     /// All relations of the spool.
     pub(super) fn spool(&mut self) {
@@ -42,7 +45,7 @@ impl Relations<'_> {
         let default = |key| Slot::table(DEFAULTS, key);
         let is_set = |slot: &Slot| draft.origins.contains_key(slot);
         let mut unsaid = Vec::new();
-        let levels: [(&str, fn(&StreamDraft) -> Ack); 2] =
+        let levels: [(&str, LevelOf); 2] =
             [("ack", |stream| stream.settings.ack), ("min_ack", |stream| stream.settings.min_ack)];
         for (key, level) in levels {
             let of = |stream: &StreamDraft| level(stream) == Ack::Durable;
