@@ -17,6 +17,7 @@
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`spool`] | batches on disk, sealed: what memory can not hold and what must not be lost | |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |

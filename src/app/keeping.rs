@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{StartError, metrics};
+use super::StartError;
 use crate::ingest::{self, Opener, SpoolEnds, Streams};
 use crate::pipeline::Post;
-use crate::spool::{self, KeyRing, Spool, Volume, Words};
+use crate::record::StreamName;
+use crate::spool::{
+    self, DataKey, KeyRing, NoKey, Spool, UnwrapError, Unwrapped, Volume, Words, WrappedKey,
+};
 
 /// The spool, where there is one, and what the other stages are given of it.
 pub(super) struct Keeping {
@@ -34,7 +37,6 @@ impl Keeping {
         let (dir, volume, memory_bytes) =
             (config.dir.clone(), config.volume, config.memory_bytes_max());
         let (spool, words) = Spool::start(config, ring, post).map_err(StartError::Spool)?;
-        metrics::show_start(spool.was_unclean());
         if spool.was_unclean() {
             tracing::warn!(
                 dir = %dir.display(),
@@ -61,9 +63,20 @@ impl Keeping {
     }
 }
 
-/// SKELETON of the keys: the stage that keeps them implements this, and takes its place.
+/// SKELETON of the keys: the stage that keeps them takes its place. Nothing is sealed without a key.
 pub(super) fn ring() -> Arc<dyn KeyRing> {
     struct NoKeys;
-    impl KeyRing for NoKeys {}
+    impl KeyRing for NoKeys {
+        fn current(&self, _: &StreamName) -> Result<Arc<DataKey>, NoKey> {
+            Err(NoKey::Unavailable { message: "there are no keys yet".to_owned() })
+        }
+
+        fn used(&self, _: &StreamName, _: u64) {}
+
+        fn unwrap(&self, _: &StreamName, _: &WrappedKey, _: Box<dyn FnOnce() + Send>) -> Unwrapped {
+            let message = "there are no keys yet".to_owned();
+            Unwrapped::Refused(UnwrapError::Unavailable { message })
+        }
+    }
     Arc::new(NoKeys)
 }

@@ -15,7 +15,6 @@
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
 mod keeping;
-mod metrics;
 mod open_files;
 mod ready;
 mod secrecy;
@@ -68,9 +67,9 @@ pub struct Config {
 pub const METRICS: &[&[MetricSpec]] = &[
     ingest::METRICS,
     pipeline::metrics::METRICS,
+    spool::METRICS,
     forward::METRICS,
     admin::METRICS,
-    metrics::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
 ];
@@ -181,7 +180,9 @@ impl App {
             Self::start_around(config, emulator, keeping, post, mailboxes, level, metrics);
         if let (Err(_), Some(spool)) = (&started, spool) {
             // Nothing was taken yet: what is left is what was there before.
-            let _left = spool.stop(Instant::now() + stop::SPOOL_TIME);
+            if let Some(spool) = Arc::into_inner(spool) {
+                let _left = spool.stop(Instant::now() + stop::SPOOL_TIME);
+            }
         }
         started
     }

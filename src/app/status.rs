@@ -60,6 +60,7 @@ impl View {
         if !self.forward.is_alive() {
             stalled.push("forward".to_owned());
         }
+        stalled.extend(self.spool.iter().flat_map(|spool| spool.stalled()));
         stalled
     }
 
@@ -139,23 +140,24 @@ impl View {
 
 /// What the spool has of a stream.
 fn kept_of(status: &spool::StreamStatus) -> Value {
-    let waiting: Vec<Value> = status
-        .waiting
-        .iter()
-        .map(|waiting| {
-            json!({ "segment": format!("{:016x}", waiting.segment), "reason": waiting.reason })
-        })
-        .collect();
+    let detail = status.obstacle_detail.as_deref();
+    let detail = detail.or_else(|| status.obstacle.map(NotDurable::sentence));
     json!({
         "records": status.records,
+        "records_waiting": status.records_waiting,
         "disk_bytes": status.bytes,
-        "oldest_age_seconds": status.oldest_unix_ms.map(age_seconds),
+        "segments": status.segments,
         "segments_uncounted": status.segments_uncounted,
+        "oldest_age_seconds": status.oldest_unix_ms.map(age_seconds),
         "obstacle": status.obstacle.map(NotDurable::as_str),
-        "obstacle_detail": status.obstacle.map(NotDurable::sentence),
+        "obstacle_detail": detail,
+        "waits_for": status.waits_for,
+        "records_recovered": status.records_recovered,
         "records_quarantined": status.records_quarantined,
+        "segments_quarantined": status.segments_quarantined,
+        "torn_bytes": status.torn_bytes,
         "dead_letters": status.dead_letters,
-        "segments_waiting": waiting,
+        "failures": status.failures,
     })
 }
 

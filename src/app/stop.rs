@@ -81,14 +81,14 @@ impl App {
                 is_hurried
             }
         };
+        // The admin thread looks at the spool and at ingest: it goes first, so that they can be ended.
+        admin.stop();
         // Those who wait for the disk are answered by this: the listeners are closed afterwards.
-        let left = match &spool {
+        let left = match spool.and_then(Arc::into_inner) {
             Some(spool) => keep(spool, volume, deadline, is_hurried, &mut signals).await,
             None => None,
         };
         lifecycle.advance(Phase::Stopped);
-        // The admin thread looks at ingest: it goes first, so that ingest can be joined.
-        admin.stop();
         if let Ok(ingest) = Arc::try_unwrap(ingest) {
             ingest.join();
         }
@@ -122,7 +122,7 @@ fn deliver_until(
 /// Ends the spool: what it was given is written, and what it has is named. Says what is left in it, if
 /// anything is.
 async fn keep(
-    spool: &Arc<Spool>,
+    spool: Spool,
     volume: Volume,
     deadline: Instant,
     is_hurried: bool,
@@ -130,16 +130,20 @@ async fn keep(
 ) -> Option<Left> {
     let streams = spool.status();
     let deadline = if is_hurried { deadline.min(Instant::now() + SPOOL_TIME) } else { deadline };
-    let spool = Arc::clone(spool);
     // It waits for disks.
     let stopping = tokio::task::spawn_blocking(move || spool.stop(deadline));
     let left = tokio::select! {
-        left = stopping => left.ok()?,
+        left = stopping => left.unwrap_or_else(|_| left_of(&streams)),
         name = signals.next(), if !is_hurried => {
-            tracing::warn!(reason = name, "stopping at once: the spool is not ended in order");
-            return None;
+            tracing::warn!(reason = name, "stopping at once");
+            left_of(&streams)
         }
     };
+    if !left.is_whole {
+        tracing::warn!(
+            "the spool did not end in time: some of what is delivered may be sent again"
+        );
+    }
     if left.records == 0 && left.segments_uncounted == 0 {
         return None;
     }
@@ -153,6 +157,16 @@ async fn keep(
         "left in the spool"
     );
     Some(left)
+}
+
+/// What was there before the spool was to end, and did not in time.
+fn left_of(streams: &[StreamStatus]) -> Left {
+    Left {
+        records: streams.iter().map(|stream| stream.records).sum(),
+        bytes: streams.iter().map(|stream| stream.bytes).sum(),
+        segments_uncounted: streams.iter().map(|stream| stream.segments_uncounted).sum(),
+        is_whole: false,
+    }
 }
 
 fn name_left(stream: &StreamStatus, volume: Volume) {

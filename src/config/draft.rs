@@ -268,7 +268,7 @@ impl Draft {
             spool.group_bytes_max = spool.group_bytes_max.min(part);
         }
         if !is_reserve_set {
-            spool.reserve_bytes = memory;
+            spool.reserve_bytes = memory.min(spool.bytes_max / 4);
         }
         if !is_stream_set {
             spool.stream_bytes_max = spool.stream_bytes_max.min(spool.bytes_max);

@@ -183,7 +183,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "The space on the disk that is left free for others.",
         |draft| &mut draft.spool.free_bytes_min),
     Key::new("spool", "reserve_bytes", bytes(0, 1024 * GIB),
-        "The space that is kept for what is in memory when the process stops. Unset, it is `memory.bytes_max`.",
+        "The part of `spool.bytes_max` that is kept for what is in memory when the process stops. Unset, it is `memory.bytes_max`, or at most a quarter of `spool.bytes_max`.",
         |draft| &mut draft.spool.reserve_bytes),
     Key::new("spool", "segment_bytes_max", bytes(8 * MIB, GIB),
         "A segment of this size is ended, and another one begun. Unset, it is at most a quarter of `spool.stream_bytes_max`.",

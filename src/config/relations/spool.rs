@@ -145,13 +145,14 @@ impl Relations<'_> {
     fn spool_floors(&mut self) {
         let (spool, streams) = (&self.draft.spool, self.draft.streams_count());
         let floors_bytes = spool.stream_floor_bytes.saturating_mul(streams);
-        if floors_bytes > spool.bytes_max {
+        if floors_bytes.saturating_add(spool.reserve_bytes) > spool.bytes_max {
             let message = format!(
-                "the floors of {streams} streams are {floors_bytes} bytes together, more than \
+                "the floors of {streams} streams and spool.reserve_bytes are {} bytes together, more than \
                  spool.bytes_max = {}; lower spool.stream_floor_bytes or raise spool.bytes_max",
+                floors_bytes.saturating_add(spool.reserve_bytes),
                 spool.bytes_max
             );
-            let keys = ["stream_floor_bytes", "bytes_max"];
+            let keys = ["stream_floor_bytes", "reserve_bytes", "bytes_max"];
             self.broken(&keys.map(|key| Slot::table("spool", key)), message);
         }
     }

@@ -110,8 +110,8 @@ fn bounds_of_the_spool_that_do_not_go_together() {
     }
     assert_eq!(
         refused("[spool]\nstream_floor_bytes = 3000000000", &[("STANDPIPE_STREAMS", "a,b"), SPOOL]),
-        "c.toml:2:22: the floors of 2 streams are 6000000000 bytes together, more than spool.bytes_max = \
-         4294967296; lower spool.stream_floor_bytes or raise spool.bytes_max"
+        "c.toml:2:22: the floors of 2 streams and spool.reserve_bytes are 6067108864 bytes together, more \
+         than spool.bytes_max = 4294967296; lower spool.stream_floor_bytes or raise spool.bytes_max"
     );
 }
 
@@ -123,7 +123,7 @@ fn bounds_of_the_spool_that_nobody_set_fit_each_other_and_the_memory() {
     let mib = 1024 * 1024;
     let small = spool("[spool]\nbytes_max = 33554432\n", "a");
     assert_eq!((small.stream_bytes_max, small.segment_bytes_max), (32 * mib, 8 * mib));
-    assert_eq!(small.stream_floor_bytes, 16 * mib);
+    assert_eq!((small.stream_floor_bytes, small.reserve_bytes), (16 * mib, 8 * mib));
     assert_eq!(spool("", "*").stream_floor_bytes, 16 * mib);
     assert_eq!(spool("[spool]\nbytes_max = 838860800\n", "*").stream_floor_bytes, 4 * mib);
     let tight = spool("[memory]\nbytes_max = 33554432\n", "a");
