@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::ingest::{self, Opener, SpoolEnds, Streams};
+use crate::ingest::{self, Aside, Opener, SpoolEnds, Streams};
 use crate::pipeline::Post;
 use crate::record::StreamName;
 use crate::spool::{
-    self, DataKey, KeyRing, NoKey, Spool, UnwrapError, Unwrapped, Volume, Words, WrappedKey,
+    self, DataKey, KeyRing, Letter, NoKey, Spool, StreamSpool, UnwrapError, Unwrapped, Volume,
+    Words, WrappedKey,
 };
 
 /// The spool, where there is one, and what the other stages are given of it.
@@ -55,12 +56,30 @@ impl Keeping {
             return Streams::new(memory_bytes_max, config, Box::new(|_| None));
         };
         let spools = spool.spools();
-        let opener: Opener =
-            Box::new(move |lane| spools.open(lane).map(|spool| SpoolEnds { inlet: spool.inlet() }));
+        let opener: Opener = Box::new(move |lane| spools.open(lane).map(ends));
         let streams = Streams::new(memory_bytes_max, config, opener);
         spool.leftovers().into_iter().for_each(|name| streams.adopt(name));
         streams
     }
+}
+
+/// The ways into a stream's spool for the data listener.
+fn ends(spool: StreamSpool) -> SpoolEnds {
+    let inlet = spool.inlet();
+    let (code, message): (Arc<str>, Arc<str>) = ("".into(), "larger than the service takes".into());
+    let set_aside = move |Aside { record, at, ticket }| {
+        let letter = Letter {
+            id: 0,
+            record,
+            opened_at: at,
+            reason: "oversize",
+            code: Arc::clone(&code),
+            message: Arc::clone(&message),
+            origin: None,
+        };
+        spool.set_aside_for(ticket, letter).map_err(|record| Aside { record, at, ticket })
+    };
+    SpoolEnds { inlet, set_aside: Arc::new(set_aside) }
 }
 
 /// SKELETON of the keys: the stage that keeps them takes its place. Nothing is sealed without a key.

@@ -10,6 +10,7 @@ mod lines;
 mod listen;
 mod metrics;
 mod native;
+mod oversize;
 mod refusal;
 mod repeats;
 mod response;
@@ -31,7 +32,7 @@ use crate::record::{Ack, StreamName};
 
 pub use metrics::METRICS;
 pub use server::{Ends, Ingest, StartError};
-pub use streams::{Opener, SpoolEnds, Stream, Streams};
+pub use streams::{Aside, Opener, SetAside, SpoolEnds, Stream, Streams};
 
 /// The data listener and everything that bounds it.
 #[derive(Debug, Clone, PartialEq, Eq)]

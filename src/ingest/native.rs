@@ -3,6 +3,7 @@
 //! A body is one record, or one for each line. This file knows what a request says; reading, cutting,
 //! batching and waiting are done elsewhere.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,10 +15,11 @@ use super::body::{self, Body};
 use super::decode::{self, Encoding};
 use super::level::Level;
 use super::lines::lines;
+use super::oversize::ASIDE_BYTES_MAX;
 use super::refusal::Refusal;
-use super::response::{Answer, accepted};
+use super::response::{Answer, Reached, accepted};
 use super::worker::{Worker, WorkerStream};
-use super::{Delimiter, Framing, StreamSettings};
+use super::{Delimiter, Framing, Oversize, StreamSettings};
 use crate::pipeline::{Entry, Piece, Receipt, SharedBody};
 use crate::record::RECORD_BYTES_MAX;
 
@@ -36,13 +38,21 @@ pub(super) async fn take(
     let encoding = Encoding::of(request.headers())?;
     let cut = Cut::of(request.headers(), settings);
     let body = read(worker, &stream, encoding, request).await?;
-    let waiting = worker.waiting(&stream, level, || cut.count(body.bytes()))?;
+    let aside = cut.oversize(body.bytes())?;
+    for record in &aside {
+        worker.set_aside(&stream, cut.whole(body.bytes().get(record.clone()))).await?;
+    }
+    let set_aside = aside.len();
+    if set_aside > 0 && cut.count(body.bytes()) == set_aside {
+        return Ok(accepted(0, 0, set_aside, &Reached::Durable));
+    }
+    let waiting = worker.waiting(&stream, level, || cut.count(body.bytes()) - set_aside)?;
     let (records, bytes) = worker.admit(&stream, &waiting, |entry| {
         cut.fill(entry, body, waiting.of_each())?;
         Ok((entry.records(), entry.bytes()))
     })?;
     let reached = worker.reached(waiting).await?;
-    Ok(accepted(records, bytes, &reached))
+    Ok(accepted(records, bytes, set_aside, &reached))
 }
 
 async fn read(
@@ -69,6 +79,7 @@ async fn read(
 struct Cut {
     is_lines: bool,
     ends_with_newline: bool,
+    sets_aside: bool,
 }
 
 impl Cut {
@@ -82,7 +93,50 @@ impl Cut {
                 }
             },
             ends_with_newline: settings.delimiter != Delimiter::None,
+            sets_aside: settings.oversize == Oversize::DeadLetter,
         }
+    }
+
+    /// Where the records are that are too large for the service, on a stream that sets them aside.
+    fn oversize(self, body: &[u8]) -> Result<Vec<Range<usize>>, Refusal> {
+        // A delimiter that is missing makes a record one byte larger.
+        if !self.sets_aside || body.len() < RECORD_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let mut oversize = Vec::new();
+        let whole = (!self.is_lines).then_some(0..body.len());
+        let lines = self.is_lines.then(|| lines(body)).into_iter().flatten();
+        for (index, record) in whole.into_iter().chain(lines).enumerate() {
+            let bytes = self.bytes(body.get(record.clone()).unwrap_or_default());
+            if bytes > ASIDE_BYTES_MAX {
+                return Err(Refusal::RecordTooLarge { index, bytes });
+            }
+            if bytes > RECORD_BYTES_MAX {
+                oversize.push(record);
+            }
+        }
+        Ok(oversize)
+    }
+
+    /// How large a record is with its delimiter.
+    fn bytes(self, record: &[u8]) -> usize {
+        match self.ends_with_newline {
+            true => record.len() + usize::from(record.last() != Some(&b'\n')),
+            false if self.is_lines => chomp(record).len(),
+            false => record.len(),
+        }
+    }
+
+    /// A record with its delimiter, on its own.
+    fn whole(self, record: Option<&[u8]>) -> Vec<u8> {
+        let record = record.unwrap_or_default();
+        let mut whole = Vec::with_capacity(record.len() + 1);
+        whole.extend_from_slice(record);
+        if self.ends_with_newline && record.last() != Some(&b'\n') {
+            whole.push(b'\n');
+        }
+        whole.truncate(self.bytes(record));
+        whole
     }
 
     /// How many records there are, for those who wait for each.
@@ -124,13 +178,13 @@ impl Cut {
     ) -> Result<(), Refusal> {
         let body = shared.bytes();
         if !self.is_lines {
-            return push(entry, &Piece::Slice(shared, 0..body.len()), receipt);
+            return self.push(entry, &Piece::Slice(shared, 0..body.len()), receipt);
         }
         for mut line in lines(body) {
             if !self.ends_with_newline {
                 line.end = line.start + body.get(line.clone()).map_or(0, |line| chomp(line).len());
             }
-            push(entry, &Piece::Slice(shared, line), receipt)?;
+            self.push(entry, &Piece::Slice(shared, line), receipt)?;
         }
         Ok(())
     }
@@ -142,12 +196,12 @@ impl Cut {
         receipt: Option<&Receipt>,
     ) -> Result<(), Refusal> {
         if !self.is_lines {
-            return push(entry, &self.copy(body), receipt);
+            return self.push(entry, &self.copy(body), receipt);
         }
         for line in lines(body) {
             let line = body.get(line).unwrap_or_default();
             let line = if self.ends_with_newline { line } else { chomp(line) };
-            push(entry, &self.copy(line), receipt)?;
+            self.push(entry, &self.copy(line), receipt)?;
         }
         Ok(())
     }
@@ -156,19 +210,22 @@ impl Cut {
         let is_missing = self.ends_with_newline && record.last() != Some(&b'\n');
         Piece::Copy(record, is_missing.then_some(b'\n'))
     }
-}
 
-fn push(
-    entry: &mut Entry<'_>,
-    piece: &Piece<'_>,
-    receipt: Option<&Receipt>,
-) -> Result<(), Refusal> {
-    let index = entry.records();
-    if piece.len() > RECORD_BYTES_MAX {
-        return Err(Refusal::RecordTooLarge { index, bytes: piece.len() });
+    fn push(
+        self,
+        entry: &mut Entry<'_>,
+        piece: &Piece<'_>,
+        receipt: Option<&Receipt>,
+    ) -> Result<(), Refusal> {
+        let index = entry.records();
+        if piece.len() > RECORD_BYTES_MAX {
+            let too_large = Refusal::RecordTooLarge { index, bytes: piece.len() };
+            // One that was set aside is in the spool already.
+            return if self.sets_aside { Ok(()) } else { Err(too_large) };
+        }
+        let ticket = receipt.map(|receipt| receipt.ticket(index));
+        entry.push(piece, ticket).map_err(|_| Refusal::NoRoom)
     }
-    let ticket = receipt.map(|receipt| receipt.ticket(index));
-    entry.push(piece, ticket).map_err(|_| Refusal::NoRoom)
 }
 
 /// A line without its newline, and without the carriage return before it.

@@ -23,12 +23,20 @@ pub(super) const ACK_HEADER: HeaderName = HeaderName::from_static("standpipe-ack
 /// An answer's body.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// A 200 or 202 to a native request.
-pub(super) fn accepted(records: usize, bytes: usize, reached: &Reached) -> Answer {
+/// A 200 or 202 to a native request. Beside its records, so many were set aside.
+pub(super) fn accepted(
+    records: usize,
+    bytes: usize,
+    set_aside: usize,
+    reached: &Reached,
+) -> Answer {
     let mut body = String::with_capacity(64);
     let ack = reached.ack();
     // Writing to a string does not fail.
     let _infallible = write!(body, r#"{{"accepted":{records},"bytes":{bytes},"ack":"{ack}""#);
+    if set_aside > 0 {
+        let _infallible = write!(body, r#","set_aside":{set_aside}"#);
+    }
     if let Reached::Delivered(delivered) = reached {
         body.push_str(r#","record_ids":["#);
         for (index, record) in delivered.iter().enumerate() {

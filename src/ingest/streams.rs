@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::StreamMetrics;
 use super::{AnyStream, Config, Delimiter, Framing, Oversize, StreamSettings};
-use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share};
+use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share, Ticket};
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 
 /// One stream, shared by all workers.
@@ -36,11 +36,27 @@ pub struct Stream {
 }
 
 /// The ways into the spool of one stream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SpoolEnds {
     /// For records that are accepted when the spool has them.
     pub inlet: Inlet,
+    /// For records that are set aside.
+    pub set_aside: SetAside,
 }
+
+/// A record that is larger than the service takes.
+#[derive(Debug)]
+pub struct Aside {
+    /// The record with its delimiter: at most 4 MiB.
+    pub record: Vec<u8>,
+    /// When it came.
+    pub at: Instant,
+    /// Who waits until the spool has it.
+    pub ticket: Ticket,
+}
+
+/// Hands a record over to be set aside. Gives it back when there is no room for it now.
+pub type SetAside = Arc<dyn Fn(Aside) -> Result<(), Aside> + Send + Sync>;
 
 /// Opens the spool of a stream, where there is one.
 pub type Opener = Box<dyn Fn(&Arc<Lane>) -> Option<SpoolEnds> + Send + Sync>;
@@ -162,6 +178,12 @@ impl Streams {
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streams").field("taking", &self.taking).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpoolEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolEnds").field("inlet", &self.inlet).finish_non_exhaustive()
     }
 }
 

@@ -27,6 +27,7 @@ struct Rig {
     lifecycle: Lifecycle,
     outflow: Outflow,
     wakes: Receiver<()>,
+    asides: Receiver<Aside>,
     post: Post,
     intake: Intake,
     frames: std::cell::Cell<u32>,
@@ -76,7 +77,11 @@ impl Rig {
             // At its end the test listens no more.
             let _is_heard = wake.send(()).is_ok();
         }));
-        let opener: Opener = Box::new(move |_| Some(SpoolEnds { inlet: Inlet::clone(&inlet) }));
+        let (aside, asides) = unbounded();
+        let set_aside: SetAside = Arc::new(move |one| aside.send(one).map_err(|error| error.0));
+        let opener: Opener = Box::new(move |_| {
+            Some(SpoolEnds { inlet: Inlet::clone(&inlet), set_aside: Arc::clone(&set_aside) })
+        });
         let streams = Arc::new(Streams::new(64 << 20, &config, opener));
         let (outlets, intake) = handoff(1, 16);
         let (post, mailboxes) = post(1);
@@ -86,7 +91,7 @@ impl Rig {
         let ingest = Ingest::start(config, Arc::clone(&streams), ends, &lifecycle).unwrap();
         let address = ingest.local_addr();
         let frames = std::cell::Cell::new(0);
-        Self { address, ingest, streams, lifecycle, outflow, wakes, post, intake, frames }
+        Self { address, ingest, streams, lifecycle, outflow, wakes, asides, post, intake, frames }
     }
 
     fn send(&self, head: &str, body: &str) -> Asked {
@@ -477,4 +482,60 @@ fn where_any_stream_may_come_a_backlog_makes_one_that_takes_records() {
         let post = format!("POST /v1/streams/{stream}/records HTTP/1.1");
         assert_eq!(rig.send(&post, "x").reply().status, status, "{stream}");
     }
+}
+
+#[test]
+fn a_record_that_is_too_large_is_set_aside_before_the_others_are_taken() {
+    let mut config = config(Ack::Memory, Ack::Memory);
+    config.streams[0].settings.oversize = Oversize::DeadLetter;
+    let rig = Rig::start(config);
+    let large = "x".repeat(crate::record::RECORD_BYTES_MAX);
+    let body = format!("a\n{large}\nb\n{large}y");
+    let mut asked = rig.post("", &body);
+    let mut records = Vec::new();
+    for _ in 0..2 {
+        let Aside { record, ticket, .. } = rig.asides.recv_timeout(PATIENCE).unwrap();
+        assert!(!asked.is_answered());
+        assert_eq!(rig.accepted(), records.len() as u64, "one after the other");
+        records.push(record);
+        rig.post.settle([(ticket, Word::Secured)]);
+    }
+    let reply = asked.reply();
+    assert_eq!(reply.status, 202);
+    let expected = serde_json::json!({"accepted": 2, "bytes": 4, "ack": "memory", "set_aside": 2});
+    assert_eq!(reply.body, expected);
+    assert_eq!(records, [format!("{large}\n").into_bytes(), format!("{large}y\n").into_bytes()]);
+    assert_eq!(rig.accepted(), 4, "what is set aside was accepted");
+
+    // Nothing is taken of a request whose record can not be set aside, and it is not delivered either.
+    let asked = rig.post("", &body);
+    let aside = rig.asides.recv_timeout(PATIENCE).unwrap();
+    rig.post.settle([(aside.ticket, Word::Refused(NotDurable::DiskFull))]);
+    let reply = asked.reply();
+    assert_eq!((reply.status, reply.body["code"].as_str()), (503, Some("durable_unavailable")));
+    assert_eq!(rig.accepted(), 4);
+
+    // One that is alone, with nothing else to answer for; and one that no frame would hold.
+    let post = "POST /v1/streams/demo/records HTTP/1.1";
+    let asked = rig.send(post, &large);
+    let aside = rig.asides.recv_timeout(PATIENCE).unwrap();
+    rig.post.settle([(aside.ticket, Word::Secured)]);
+    let reply = asked.reply();
+    assert_eq!(
+        (reply.status, &reply.body["accepted"], &reply.body["set_aside"]),
+        (200, &0.into(), &1.into())
+    );
+    let reply = rig.send(post, &"x".repeat(5 << 20)).reply();
+    assert_eq!((reply.status, reply.body["code"].as_str()), (413, Some("record_too_large")));
+    assert!(rig.asides.is_empty());
+}
+
+#[test]
+fn a_stream_that_sets_nothing_aside_refuses_a_record_that_is_too_large() {
+    let rig = Rig::start(config(Ack::Memory, Ack::Memory));
+    let large = "x".repeat(crate::record::RECORD_BYTES_MAX);
+    let reply = rig.post("", &format!("a\n{large}\n")).reply();
+    assert_eq!((reply.status, reply.body["code"].as_str()), (413, Some("record_too_large")));
+    assert_eq!(reply.body["index"], 1);
+    assert!(rig.asides.is_empty());
 }

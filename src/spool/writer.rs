@@ -60,7 +60,7 @@ pub(super) struct Writer {
 pub(super) enum Kept {
     Group(Box<Batch>),
     Copy(Spill),
-    Letter(Letter),
+    Letter(Letter, Option<Ticket>),
 }
 
 impl Kept {
@@ -68,14 +68,14 @@ impl Kept {
         match self {
             Self::Group(batch) => batch.bytes(),
             Self::Copy(spill) => spill.bytes.len(),
-            Self::Letter(letter) => letter.record.len(),
+            Self::Letter(letter, _) => letter.record.len(),
         }
     }
 
     const fn kind(&self) -> Kind {
         match self {
             Self::Group(_) | Self::Copy(_) => Kind::Records,
-            Self::Letter(_) => Kind::DeadLetters,
+            Self::Letter(..) => Kind::DeadLetters,
         }
     }
 }
@@ -123,7 +123,7 @@ impl Writer {
             } else {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
-                    Ok(WriterJob::SetAside(letter)) => Kept::Letter(letter),
+                    Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -197,7 +197,7 @@ impl Writer {
                     records_payload(out, spill.opened_at, spill.records());
                 })
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(letter, _) => {
                 let encoded = letter::encode(letter);
                 let record = std::iter::once(encoded.as_slice());
                 segment.seal(1, |out| records_payload(out, letter.opened_at, record))
@@ -259,14 +259,19 @@ impl Writer {
                     self.onward.push(batch);
                 }
                 Kept::Copy(spill) => {
-                    self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                    self.is_off_its_way(spill.bytes.capacity());
                     let stream = self.stream.clone();
                     words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
                 }
-                Kept::Letter(letter) => {
+                Kept::Letter(letter, ticket) => {
                     self.counts.dead_letters.add(1);
                     if let Some((origin, number)) = letter.origin {
                         self.tell(ReaderJob::Note { origin, numbers: vec![number] });
+                    }
+                    if let Some(ticket) = ticket {
+                        self.is_off_its_way(letter.record.capacity());
+                        tickets.push((ticket, Settled::Secured));
+                        continue;
                     }
                     let stream = self.stream.clone();
                     words.push(Word::SetAside { stream, id: letter.id, result: Ok(()) });
@@ -291,10 +296,14 @@ impl Writer {
                 self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
             }
             Kept::Copy(spill) => {
-                self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                self.is_off_its_way(spill.bytes.capacity());
                 self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(letter, Some(ticket)) => {
+                self.is_off_its_way(letter.record.capacity());
+                self.shared.post.settle([(ticket, Settled::Refused(why))]);
+            }
+            Kept::Letter(letter, None) => {
                 self.shared.speaker.say([Word::SetAside {
                     stream,
                     id: letter.id,
@@ -302,6 +311,11 @@ impl Writer {
                 }]);
             }
         }
+    }
+
+    /// Bytes that were on their way to here are no more.
+    fn is_off_its_way(&self, bytes: usize) {
+        self.shared.spilling_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
