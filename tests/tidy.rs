@@ -16,7 +16,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("pipeline", &["record", "telemetry"]),
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
     ("spool", &["pipeline", "record", "telemetry"]),
-    ("forward", &["pipeline", "record", "spool", "telemetry"]),
+    ("aws", &[]),
+    ("encryption", &["aws", "record", "spool", "telemetry"]),
+    ("forward", &["aws", "pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
@@ -25,6 +27,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "app",
+            "aws",
+            "encryption",
             "forward",
             "ingest",
             "lifecycle",
@@ -41,14 +45,25 @@ const FREE: &[&str] = &["app", "cli", "lib", "main"];
 
 /// What only these files may name, tests apart.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("ring::", &["ingest/repeats.rs", "spool/seal.rs", "token.rs"]),
+    (
+        "ring::",
+        &[
+            "embedded/kms_seal.rs",
+            "encryption/wrap.rs",
+            "ingest/repeats.rs",
+            "spool/seal.rs",
+            "token.rs",
+        ],
+    ),
     ("aws_sdk_firehose::", &["forward/firehose.rs"]),
+    ("aws_sdk_kms::", &["encryption/kms.rs"]),
     (
         "std::fs",
         &[
+            "aws/transport.rs",
             "config/sources.rs",
             "embedded/files.rs",
-            "forward/transport.rs",
+            "encryption/file.rs",
             "ingest/listen.rs",
             "spool/fs.rs",
             "telemetry/process.rs",

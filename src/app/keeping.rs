@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use super::StartError;
+use crate::encryption::{self, Keys};
 use crate::ingest::{self, Aside, Opener, SpoolEnds, Streams};
 use crate::pipeline::Post;
-use crate::record::StreamName;
-use crate::spool::{
-    self, DataKey, KeyRing, Letter, NoKey, Spool, StreamSpool, UnwrapError, Unwrapped, Volume,
-    Words, WrappedKey,
-};
+use crate::spool::{self, Letter, Spool, StreamSpool, Volume, Words};
 
 /// The spool, where there is one, and what the other stages are given of it.
 pub(super) struct Keeping {
@@ -24,7 +21,7 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn start(
         config: Option<spool::Config>,
-        ring: Arc<dyn KeyRing>,
+        keys: Option<&Keys>,
         post: Post,
     ) -> Result<Self, StartError> {
         let Some(config) = config else {
@@ -35,6 +32,8 @@ impl Keeping {
                 memory_bytes: 0,
             });
         };
+        // The configuration has keys wherever it has a spool.
+        let ring = keys.map(Keys::ring).ok_or(StartError::Keys(encryption::StartError::NoKey))?;
         let (dir, volume, memory_bytes) =
             (config.dir.clone(), config.volume, config.memory_bytes_max());
         let (spool, words) = Spool::start(config, ring, post).map_err(StartError::Spool)?;
@@ -80,22 +79,4 @@ fn ends(spool: StreamSpool) -> SpoolEnds {
         spool.set_aside_for(ticket, letter).map_err(|record| Aside { record, at, ticket })
     };
     SpoolEnds { inlet, set_aside: Arc::new(set_aside) }
-}
-
-/// SKELETON of the keys: the stage that keeps them takes its place. Nothing is sealed without a key.
-pub(super) fn ring() -> Arc<dyn KeyRing> {
-    struct NoKeys;
-    impl KeyRing for NoKeys {
-        fn current(&self, _: &StreamName) -> Result<Arc<DataKey>, NoKey> {
-            Err(NoKey::Unavailable { message: "there are no keys yet".to_owned() })
-        }
-
-        fn used(&self, _: &StreamName, _: u64) {}
-
-        fn unwrap(&self, _: &StreamName, _: &WrappedKey, _: Box<dyn FnOnce() + Send>) -> Unwrapped {
-            let message = "there are no keys yet".to_owned();
-            Unwrapped::Refused(UnwrapError::Unavailable { message })
-        }
-    }
-    Arc::new(NoKeys)
 }

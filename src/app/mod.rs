@@ -15,6 +15,7 @@
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
 mod keeping;
+mod keys;
 mod open_files;
 mod ready;
 mod secrecy;
@@ -37,10 +38,12 @@ use keeping::Keeping;
 
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
+use crate::encryption::{self, Keys};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
 use crate::pipeline::{self, HANDOFF_BATCHES_MAX, Mailbox, Post, handoff, post};
+use crate::record::StreamName;
 use crate::spool::{self, Spool, Volume};
 use crate::telemetry::{self, LevelHandle, MetricSpec, MetricsHandle};
 
@@ -53,6 +56,8 @@ pub struct Config {
     pub ingest: ingest::Config,
     /// The sealed spool, where there is one.
     pub spool: Option<spool::Config>,
+    /// The data keys, if there are any.
+    pub encryption: Option<encryption::Config>,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -69,6 +74,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     pipeline::metrics::METRICS,
     spool::METRICS,
     forward::METRICS,
+    encryption::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
@@ -85,6 +91,7 @@ pub struct App {
     forward: Forward,
     spool: Option<Arc<Spool>>,
     volume: Volume,
+    keys: Option<Keys>,
     admin: Admin,
     emulator: Option<Emulator>,
 }
@@ -98,6 +105,8 @@ pub enum StartError {
     Emulator(embedded::StartError),
     /// The spool did not start.
     Spool(spool::StartError),
+    /// The data keys can not be had.
+    Keys(encryption::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -114,6 +123,7 @@ impl fmt::Display for StartError {
             Self::Telemetry(error) => f.write_str(error),
             Self::Emulator(error) => error.fmt(f),
             Self::Spool(error) => error.fmt(f),
+            Self::Keys(error) => error.fmt(f),
             Self::Forward(error) => error.fmt(f),
             Self::Ingest(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
@@ -169,15 +179,19 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+            if let Some(encryption) = &mut config.encryption {
+                encryption.upstream.endpoint = Some(emulator.endpoint_url());
+                encryption.key.get_or_insert_with(|| emulator.key_arn().to_owned());
+            }
         }
-        // HOOK: the keys are started here, with the emulator's address for an embedded run, and live until
-        // the spool has stopped.
-        let ring = keeping::ring();
+        let names = names(&config.ingest);
+        let keys = config.encryption.take().map(|keys| Keys::start(&keys, &names)).transpose();
+        let keys = keys.map_err(StartError::Keys)?;
         let (post, mailboxes) = post(config.ingest.workers);
-        let keeping = Keeping::start(config.spool.take(), ring, post.clone())?;
+        let keeping = Keeping::start(config.spool.take(), keys.as_ref(), post.clone())?;
         let spool = keeping.spool.clone();
         let started =
-            Self::start_around(config, emulator, keeping, post, mailboxes, level, metrics);
+            Self::start_around(config, emulator, keys, keeping, post, mailboxes, level, metrics);
         if let (Err(_), Some(spool)) = (&started, spool) {
             // Nothing was taken yet: what is left is what was there before.
             if let Some(spool) = Arc::into_inner(spool) {
@@ -191,6 +205,7 @@ impl App {
     fn start_around(
         config: Config,
         emulator: Option<Emulator>,
+        keys: Option<Keys>,
         keeping: Keeping,
         post: Post,
         mailboxes: Vec<Mailbox>,
@@ -223,6 +238,7 @@ impl App {
             ingest: Arc::clone(&ingest),
             forward: forward.watcher(),
             spool: spool.clone(),
+            keys: keys.as_ref().map(Keys::watcher),
         };
         let sources = view.sources(metrics, level, &quit);
         let admin = admin::start(&config.admin, sources).map_err(|error| {
@@ -245,6 +261,7 @@ impl App {
             forward,
             spool,
             volume,
+            keys,
             admin,
             emulator,
         })
@@ -277,6 +294,11 @@ impl App {
         // Who closed stdout does not want to read this.
         let _is_read = std::io::stdout().write_all(text.as_bytes()).is_ok();
     }
+}
+
+/// The streams that are known by name.
+fn names(ingest: &ingest::Config) -> Vec<StreamName> {
+    ingest.streams.iter().map(|stream| stream.name.clone()).collect()
 }
 
 /// Half a pipe is worse than none: a thread that panics ends the process, for a supervisor to start anew.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::ready;
 use crate::admin::Sources;
+use crate::encryption;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
@@ -25,6 +26,7 @@ pub(super) struct View {
     pub(super) ingest: Arc<Ingest>,
     pub(super) forward: Watcher,
     pub(super) spool: Option<Arc<Spool>>,
+    pub(super) keys: Option<encryption::Watcher>,
 }
 
 impl View {
@@ -61,6 +63,9 @@ impl View {
             stalled.push("forward".to_owned());
         }
         stalled.extend(self.spool.iter().flat_map(|spool| spool.stalled()));
+        if self.keys.as_ref().is_some_and(|keys| !keys.is_alive()) {
+            stalled.push("encryption".to_owned());
+        }
         stalled
     }
 
@@ -83,6 +88,9 @@ impl View {
             spool.show_metrics();
         }
         forward::metrics::show(&self.forward.status(), Instant::now());
+        if let Some(keys) = &self.keys {
+            keys.show_metrics();
+        }
     }
 
     fn status(&self) -> Value {
@@ -134,6 +142,7 @@ impl View {
             "memory_bytes": memory_bytes,
             "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
+            "keys": self.keys.as_ref().map(|keys| super::keys::shown(&keys.status())),
         })
     }
 }

@@ -50,6 +50,7 @@ impl App {
             forward,
             spool,
             volume,
+            keys,
             admin,
             emulator,
             ..
@@ -93,6 +94,9 @@ impl App {
             ingest.join();
         }
         let records_lost = name_losses(&streams);
+        if let Some(keys) = keys {
+            keys.stop();
+        }
         if let Some(Err(error)) = emulator.map(Emulator::stop) {
             tracing::error!(%error, "the emulator did not stop as it should");
         }

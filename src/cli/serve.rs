@@ -68,6 +68,8 @@ fn failure(error: StartError) -> Failure {
             Exit::Unavailable
         }
         StartError::Spool(_) => Exit::Io,
+        StartError::Keys(error) if error.is_configuration() => Exit::Configuration,
+        StartError::Keys(_) => Exit::Unavailable,
         StartError::Admin(error) if error.is_configuration() => Exit::Configuration,
         StartError::Admin(_) => Exit::Unavailable,
         StartError::Telemetry(_) | StartError::Signals(_) => Exit::Internal,

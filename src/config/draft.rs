@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forward::Credentials;
+use crate::aws::{Credentials, Upstream, key_region};
 use crate::ingest::{
     AnyStream, Delimiter, Framing, Oversize, RepeatsConfig, StreamConfig, StreamSettings,
 };
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
-use crate::{admin, app, forward, ingest, lifecycle, spool, telemetry};
+use crate::spool::Provider;
+use crate::{admin, app, encryption, forward, ingest, lifecycle, spool, telemetry};
 
 use super::fault::Place;
 
@@ -34,6 +35,8 @@ pub(super) struct Draft {
     /// Where the spool is, if there is one. `spool` has it only at the end.
     pub(super) spool_dir: Option<PathBuf>,
     pub(super) spool: spool::Config,
+    /// How data keys are had. Its upstream has only the endpoint; the rest is that of `forward`.
+    pub(super) keys: encryption::Config,
     pub(super) defaults: StreamDraft,
     pub(super) streams: BTreeMap<StreamName, NamedStream>,
     /// Where each key was set. One that is not here has its default.
@@ -132,6 +135,7 @@ impl Default for Draft {
                 memory_bytes_max: MEMORY_BYTES_MAX,
                 ingest: ingest::Config::default(),
                 spool: None,
+                encryption: None,
                 forward: forward::Config::default(),
                 admin: admin::Config::default(),
                 telemetry: telemetry::Config::default(),
@@ -143,6 +147,7 @@ impl Default for Draft {
             any_streams_max: 0,
             spool_dir: None,
             spool: spool::Config::default(),
+            keys: encryption::Config::default(),
             defaults: StreamDraft { settings, memory_floor_bytes: None },
             streams: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -157,6 +162,40 @@ impl Draft {
         draft.config.forward.upstream.credentials = Credentials::Embedded;
         draft.config.forward.upstream.region = Some("us-east-1".to_owned());
         draft
+    }
+
+    /// Whether it is for `--embedded`.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.config.forward.upstream.credentials == Credentials::Embedded
+    }
+
+    /// Whether data keys are wanted: there is a spool, the emulator has some to give, or somebody named who is
+    /// to wrap them.
+    pub(super) fn needs_keys(&self) -> bool {
+        let keys = &self.keys;
+        self.is_embedded()
+            || self.spool_dir.is_some()
+            || keys.provider == Provider::File
+            || keys.key.is_some()
+            || keys.file.is_some()
+            || !keys.decrypt_only.is_empty()
+    }
+
+    fn encryption(&self) -> encryption::Config {
+        let shared = &self.config.forward.upstream;
+        let endpoint = self.keys.upstream.endpoint.clone();
+        // KMS is asked where its key is, which need not be where the streams are.
+        let arn = self.keys.key.iter().chain(&self.keys.decrypt_only).next();
+        let region = arn.and_then(|arn| key_region(arn)).map(str::to_owned);
+        encryption::Config {
+            upstream: Upstream {
+                region: region.or_else(|| shared.region.clone()),
+                fips: shared.fips && endpoint.is_none(),
+                endpoint,
+                ..shared.clone()
+            },
+            ..self.keys.clone()
+        }
     }
 
     /// A stream before its own keys are set.
@@ -293,6 +332,7 @@ impl Draft {
         let mut config = self.config.clone();
         config.spool =
             self.spool_dir.clone().map(|dir| spool::Config { dir, ..self.spool.clone() });
+        config.encryption = self.needs_keys().then(|| self.encryption());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {

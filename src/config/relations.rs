@@ -1,5 +1,6 @@
 //! What has to hold between values that are right each by itself. Pure.
 
+mod keys;
 mod spool;
 
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,7 @@ pub(super) fn faults(draft: &Draft, is_readable: fn(&Path) -> Result<(), String>
     relations.times();
     relations.listeners();
     relations.upstream();
+    relations.keys();
     relations.files(is_readable);
     relations.broken
 }

@@ -94,10 +94,17 @@ impl Setup {
             .set("STANDPIPE_STREAMS", "demo")
     }
 
-    /// Gives it a spool in its own directory. Its level stays `memory` unless that is set.
+    /// Gives it a spool and a key file in its own directory. Its level stays `memory` unless that is set.
     pub fn spool(self) -> Self {
-        // HOOK: it needs keys here, once there are any.
-        self.set("STANDPIPE_SPOOL_DIR", "spool")
+        self.spool_in(".")
+    }
+
+    /// The same in a directory that another one can be given after it.
+    pub fn spool_in(self, directory: &str) -> Self {
+        self.set("STANDPIPE_SPOOL_DIR", &format!("{directory}/spool"))
+            .set("STANDPIPE_KEYS_PROVIDER", "file")
+            .set("STANDPIPE_KEYS_FILE", &format!("{directory}/key"))
+            .set("STANDPIPE_SPOOL_ALLOW_TMPFS", "true")
     }
 
     /// Adds TOML to the configuration file.

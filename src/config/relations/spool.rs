@@ -1,6 +1,6 @@
 //! What has to hold between the spool, the levels that need it, and its bounds. Pure.
 
-use crate::config::draft::{Draft, NamedStream, Slot, StreamDraft};
+use crate::config::draft::{NamedStream, Slot, StreamDraft};
 use crate::config::fault::{Fault, Place};
 use crate::config::keys::{DEFAULTS, KEYS};
 use crate::ingest::Oversize;
@@ -19,7 +19,6 @@ impl Relations<'_> {
             self.levels_without_a_spool();
             self.oversize_without_a_spool();
         } else {
-            self.spool_without_keys();
             self.spool_bounds();
             self.spool_floors();
             self.spool_memory();
@@ -107,14 +106,6 @@ impl Relations<'_> {
         }
     }
 
-    /// The spool keeps nothing in the clear.
-    fn spool_without_keys(&mut self) {
-        if !has_keys(self.draft) {
-            let message = "a spool needs data keys; name a KMS key or a key file below [keys]";
-            self.broken(&[Slot::table("spool", "dir")], message.to_owned());
-        }
-    }
-
     fn spool_bounds(&mut self) {
         let spool = &self.draft.spool;
         let ordered = [
@@ -176,11 +167,4 @@ impl Relations<'_> {
             self.broken(&slots, message);
         }
     }
-}
-
-/// Whether there are keys to seal with.
-///
-/// HOOK: the table `[keys]` is not here yet. It is asked here, and nowhere else, once it is.
-const fn has_keys(_draft: &Draft) -> bool {
-    true
 }

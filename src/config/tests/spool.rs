@@ -7,6 +7,7 @@ use crate::spool::Volume;
 
 const A: (&str, &str) = ("STANDPIPE_STREAMS", "a");
 const SPOOL: (&str, &str) = ("STANDPIPE_SPOOL_DIR", "/spool");
+const KEY: (&str, &str) = ("STANDPIPE_KEYS_KEY", "arn:aws:kms:eu-west-1:111122223333:key/mrk-1");
 
 const UNSAID: &str = "configuration: a pipe without a spool must say ack = \"memory\" itself: write ack = \
                       \"memory\" below [defaults], or name a directory with spool.dir";
@@ -18,7 +19,7 @@ fn only(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
 
 #[test]
 fn durable_is_what_nobody_has_to_ask_for() {
-    let config = only("", &[("STANDPIPE_STREAMS", "a,*"), SPOOL]).unwrap().config;
+    let config = only("", &[("STANDPIPE_STREAMS", "a,*"), SPOOL, KEY]).unwrap().config;
     assert_eq!(config.ingest.streams[0].settings.ack, Ack::Durable);
     assert_eq!(config.ingest.streams[0].settings.min_ack, Ack::Memory);
     assert_eq!(config.ingest.any_stream.unwrap().settings.ack, Ack::Durable);
@@ -105,11 +106,14 @@ fn bounds_of_the_spool_that_do_not_go_together() {
             "2:24: spool.read_ahead_bytes_max and spool.group_bytes_max are 68388608 bytes together, more than half of memory.bytes_max = 67108864; lower those or raise memory.bytes_max",
         ),
     ] {
-        let told = refused(&format!("[spool]\n{text}"), &[A, SPOOL]);
+        let told = refused(&format!("[spool]\n{text}"), &[A, SPOOL, KEY]);
         assert!(told.lines().any(|line| line == format!("{FILE}:{fault}")), "{told}");
     }
     assert_eq!(
-        refused("[spool]\nstream_floor_bytes = 3000000000", &[("STANDPIPE_STREAMS", "a,b"), SPOOL]),
+        refused(
+            "[spool]\nstream_floor_bytes = 3000000000",
+            &[("STANDPIPE_STREAMS", "a,b"), SPOOL, KEY]
+        ),
         "c.toml:2:22: the floors of 2 streams and spool.reserve_bytes are 6067108864 bytes together, more \
          than spool.bytes_max = 4294967296; lower spool.stream_floor_bytes or raise spool.bytes_max"
     );
@@ -118,7 +122,7 @@ fn bounds_of_the_spool_that_do_not_go_together() {
 #[test]
 fn bounds_of_the_spool_that_nobody_set_fit_each_other_and_the_memory() {
     let spool = |text: &str, streams: &str| {
-        loaded(text, &[("STANDPIPE_STREAMS", streams), SPOOL]).config.spool.unwrap()
+        loaded(text, &[("STANDPIPE_STREAMS", streams), SPOOL, KEY]).config.spool.unwrap()
     };
     let mib = 1024 * 1024;
     let small = spool("[spool]\nbytes_max = 33554432\n", "a");
@@ -133,7 +137,7 @@ fn bounds_of_the_spool_that_nobody_set_fit_each_other_and_the_memory() {
     let floor = |variables: &[(&str, &str)]| {
         loaded("", variables).config.ingest.streams[0].settings.memory_floor_bytes
     };
-    assert_eq!(floor(&[A]) - floor(&[A, SPOOL]), 4 * mib);
+    assert_eq!(floor(&[A]) - floor(&[A, SPOOL, KEY]), 4 * mib);
 }
 
 #[test]
@@ -145,4 +149,16 @@ fn an_embedded_run_has_a_spool_below_its_data() {
     let mut named = load(&only_sources("", &[SPOOL]), Preset::Embedded).unwrap();
     named.place_spool("data".as_ref());
     assert_eq!(named.config.spool.as_ref().unwrap().dir.to_str(), Some("/spool"));
+}
+
+#[test]
+fn a_spool_keeps_nothing_in_the_clear() {
+    let told = only("", &[A, SPOOL]).unwrap_err();
+    assert_eq!(
+        told,
+        "configuration: keys.key is not set, and KMS wraps the data keys of the spool: set it to the ARN \
+         of a KMS key, or write provider = \"file\" and name a file"
+    );
+    let file = [("STANDPIPE_KEYS_PROVIDER", "file"), ("STANDPIPE_KEYS_FILE", "/key")];
+    assert!(only("", &[A, SPOOL, file[0], file[1]]).unwrap().config.encryption.is_some());
 }
