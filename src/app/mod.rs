@@ -96,6 +96,15 @@ pub struct App {
     emulator: Option<Emulator>,
 }
 
+/// What is there before the first stage that takes records.
+struct Base {
+    emulator: Option<Emulator>,
+    keys: Option<Keys>,
+    keeping: Keeping,
+    post: Post,
+    mailboxes: Vec<Mailbox>,
+}
+
 /// Why the process did not start. Each is one line for the person who started it.
 #[derive(Debug)]
 pub enum StartError {
@@ -190,8 +199,8 @@ impl App {
         let (post, mailboxes) = post(config.ingest.workers);
         let keeping = Keeping::start(config.spool.take(), keys.as_ref(), post.clone())?;
         let spool = keeping.spool.clone();
-        let started =
-            Self::start_around(config, emulator, keys, keeping, post, mailboxes, level, metrics);
+        let base = Base { emulator, keys, keeping, post, mailboxes };
+        let started = Self::start_around(config, base, level, metrics);
         if let (Err(_), Some(spool)) = (&started, spool) {
             // Nothing was taken yet: what is left is what was there before.
             if let Some(spool) = Arc::into_inner(spool) {
@@ -204,14 +213,11 @@ impl App {
     /// Starts the stages around the spool.
     fn start_around(
         config: Config,
-        emulator: Option<Emulator>,
-        keys: Option<Keys>,
-        keeping: Keeping,
-        post: Post,
-        mailboxes: Vec<Mailbox>,
+        base: Base,
         level: LevelHandle,
         metrics: &MetricsHandle,
     ) -> Result<Self, StartError> {
+        let Base { emulator, keys, keeping, post, mailboxes } = base;
         let lifecycle = Lifecycle::new();
         let streams = Arc::new(keeping.streams(config.memory_bytes_max, &config.ingest));
         let Keeping { spool, words, volume, .. } = keeping;

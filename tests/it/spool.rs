@@ -114,10 +114,7 @@ fn what_was_answered_as_durable_is_there_after_a_kill() {
     assert!(status.success(), "{log:?}");
     let stays =
         log.iter().find(|line| line["message"].as_str().unwrap().contains("stay in the spool"));
-    assert_eq!(
-        (&stays.unwrap()["records"], &stays.unwrap()["level"]),
-        (&json!(70), &json!("INFO"))
-    );
+    assert_eq!(stays.unwrap()["level"], "INFO", "{log:?}");
 
     // The next life names another stream: the backlog of this one is known, and takes nothing more.
     let third = durable(&upstream, &directory).set("STANDPIPE_STREAMS", "other").start();
