@@ -39,8 +39,9 @@
 //! - Decisions are pure code that is given `now`: batcher, plan, outcome, backoff, circuit, quota.
 //! - No stage imports `config`; `forward` and `ingest` do not know each other; `pipeline` knows no
 //!   network and no service. `tests/tidy.rs` holds the table.
-//! - The spool (sealed batches on disk) will stand between `pipeline` and `forward`: a batch that the
-//!   forwarder can not send now goes there instead of waiting in memory. `Ack::Durable` is its level.
+//! - The spool (sealed batches on disk) stands between `pipeline` and `forward`: what is to be durable goes
+//!   through it and is accepted when the disk has it, and a batch that the forwarder can not send now goes
+//!   there instead of waiting in memory.
 
 pub mod admin;
 pub mod app;

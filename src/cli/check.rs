@@ -8,9 +8,10 @@ use crate::encryption;
 use crate::forward;
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
-use crate::spool::Provider;
+use crate::spool::{Provider, Volume};
 
 use super::args;
+use super::disk;
 use super::exit::{Exit, Failure};
 
 /// How many streams are listed one by one.
@@ -25,8 +26,21 @@ pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
     if check.live { live(&loaded.config) } else { Ok(()) }
 }
 
-/// Asks the service about the streams that are listed.
+/// Tries all that is needed.
 fn live(config: &app::Config) -> Result<(), Failure> {
+    let disk = config.spool.as_ref().map(|spool| disk::look(&spool.dir));
+    if let Some(disk) = &disk {
+        super::print(&format!("live      {}\n", disk.line))?;
+    }
+    live_services(config)?;
+    match disk.filter(|disk| !disk.is_well) {
+        Some(_) => Err(Failure::new(Exit::Io, "the spool can not be kept in its directory")),
+        None => Ok(()),
+    }
+}
+
+/// Asks the service about the streams, and whoever keeps the keys.
+fn live_services(config: &app::Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new(Exit::Internal, format!("the system gives no runtime: {error}"))
@@ -77,6 +91,7 @@ fn facts(config: &app::Config) -> String {
     lines.push(upstream(config));
     lines.extend(config.encryption.as_ref().map(keys));
     lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
+    lines.push(spool(config));
     let mut out = String::new();
     for line in lines {
         out.push_str(&line);
@@ -119,6 +134,23 @@ fn streams(config: &app::Config) -> Vec<String> {
 
 fn levels(settings: &StreamSettings) -> String {
     format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+fn spool(config: &app::Config) -> String {
+    let Some(spool) = &config.spool else {
+        return "spool     none: what is in memory is lost with the process".to_owned();
+    };
+    let volume = match spool.volume {
+        Volume::Persistent => "on a volume that stays",
+        Volume::Ephemeral => "on a volume that goes with the pod",
+    };
+    format!(
+        "spool     {}: {volume}, up to {} bytes ({} for one stream), {} left free",
+        spool.dir.display(),
+        spool.bytes_max,
+        spool.stream_bytes_max,
+        spool.free_bytes_min
+    )
 }
 
 fn keys(encryption: &encryption::Config) -> String {

@@ -84,8 +84,6 @@ pub(super) enum Kind {
     Whole { min: u64, max: u64, unit: Unit },
     /// One of these words.
     Word(&'static [&'static str]),
-    /// One of these levels of an answer. `durable` comes with the spool and is refused until then.
-    Level(&'static [&'static str]),
     /// A text, what it is, and how one tells.
     Text { what: &'static str, is_right: fn(&str) -> bool },
     /// Some texts, what they are, and how one tells of each.
@@ -126,7 +124,7 @@ impl Kind {
                 };
                 number.filter(|number| (min..=max).contains(number)).map(Value::Whole)
             }
-            (Self::Word(words) | Self::Level(words), Raw::Text(text) | Raw::Variable(text)) => {
+            (Self::Word(words), Raw::Text(text) | Raw::Variable(text)) => {
                 words.contains(&text.as_str()).then(|| Value::Text(text.clone()))
             }
             (Self::Text { is_right, .. }, Raw::Text(text) | Raw::Variable(text)) => {
@@ -140,10 +138,7 @@ impl Kind {
     fn hint(self, raw: &Raw) -> String {
         let text = raw.text().unwrap_or_default();
         match self {
-            Self::Level(_) if text == "durable" => {
-                "; that needs the spool, which this version does not have".to_owned()
-            }
-            Self::Word(words) | Self::Level(words) => did_you_mean(text, words.iter().copied()),
+            Self::Word(words) => did_you_mean(text, words.iter().copied()),
             Self::Whole { min, max, unit } => in_unit(text, unit)
                 .filter(|number| (min..=max).contains(number))
                 .map_or_else(String::new, |number| format!("; write {number}")),
@@ -204,7 +199,7 @@ impl fmt::Display for Kind {
                 };
                 write!(f, "a whole number{of} from {min} to {max}")
             }
-            Self::Word(words) | Self::Level(words) => {
+            Self::Word(words) => {
                 for (index, word) in words.iter().enumerate() {
                     let before = if index == 0 {
                         ""

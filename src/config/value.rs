@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ingest::{Delimiter, Framing};
+use crate::ingest::{Delimiter, Framing, Oversize};
 use crate::record::Ack;
-use crate::spool::Provider;
+use crate::spool::{Provider, Volume};
 use crate::telemetry::LogFormat;
 
 /// A value that is of the right kind.
@@ -192,6 +192,8 @@ words! {
     Ack: "memory" = Self::Memory, "durable" = Self::Durable, "delivered" = Self::Delivered;
     Framing: "auto" = Self::Auto, "lines" = Self::Lines, "body" = Self::Body;
     Delimiter: "auto" = Self::Auto, "newline" = Self::Newline, "none" = Self::None;
+    Oversize: "refuse" = Self::Refuse, "dead-letter" = Self::DeadLetter;
+    Volume: "persistent" = Self::Persistent, "ephemeral" = Self::Ephemeral;
     Provider: "kms" = Self::Kms, "file" = Self::File;
     LogFormat: "auto" = Self::Auto, "text" = Self::Text, "json" = Self::Json;
 }

@@ -68,7 +68,7 @@ impl Ends {
                 self.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
                 Written::Spill(spill)
             }
-            WriterJob::SetAside(letter) => Written::SetAside(letter),
+            WriterJob::SetAside(letter, _) => Written::SetAside(letter),
             WriterJob::End => return None,
         })
     }

@@ -247,7 +247,12 @@ class Standpipe(Process):
 
     def __init__(self, binary, home, *arguments, config=None, env=None):
         command = [str(binary), "serve", *arguments]
-        settings = {"STANDPIPE_INGEST_LISTEN": "127.0.0.1:0", "STANDPIPE_ADMIN_LISTEN": "127.0.0.1:0"}
+        # What these tests look at does not depend on the disk.
+        settings = {
+            "STANDPIPE_INGEST_LISTEN": "127.0.0.1:0",
+            "STANDPIPE_ADMIN_LISTEN": "127.0.0.1:0",
+            "STANDPIPE_DEFAULTS_ACK": "memory",
+        }
         if config is not None:
             path = Path(home) / "standpipe.toml"
             path.write_text(config)

@@ -12,10 +12,13 @@ impl Relations<'_> {
         if draft.needs_keys() {
             // The emulator brings a key of its own.
             if keys.provider == Provider::Kms && keys.key.is_none() && !draft.is_embedded() {
-                let message = "keys.key is not set, and KMS wraps the data keys: set it to the ARN of \
-                               a KMS key, or write provider = \"file\" and name a file";
+                let whose = if draft.spool_dir.is_some() { " of the spool" } else { "" };
+                let message = format!(
+                    "keys.key is not set, and KMS wraps the data keys{whose}: set it to the ARN of a KMS \
+                     key, or write provider = \"file\" and name a file"
+                );
                 let slots = ["provider", "key", "decrypt_only", "file"].map(slot);
-                self.broken(&slots, message.to_owned());
+                self.broken(&slots, message);
             }
             if keys.provider == Provider::File && keys.file.is_none() {
                 let message = "keys.provider = \"file\" needs keys.file, the path of the key file; it \

@@ -12,6 +12,9 @@ use crate::config::kind::Kind;
 use crate::config::reference;
 use crate::config::value::Value;
 
+/// A spool.
+const SPOOL: (&str, &str) = ("STANDPIPE_SPOOL_DIR", "/spool");
+
 /// A KMS key.
 const KEY: (&str, &str) = ("STANDPIPE_KEYS_KEY", "arn:aws:kms:eu-west-1:111122223333:key/mrk-1");
 
@@ -24,18 +27,23 @@ fn sample(name: &str, kind: Kind, default: Option<&Value>) -> Value {
                 Some(Value::Whole(number)) => *number,
                 _ => min,
             };
-            // A thousand keeps whole seconds whole.
-            let near = [default + 1_000, default + 1, default.saturating_sub(1)];
+            // A thousand keeps whole seconds whole. One stream has no more than all together.
+            let near = match name {
+                "stream_bytes_max" => [default - 1_000; 3],
+                _ => near(default),
+            };
             let right = near.into_iter().find(|number| (min..=max).contains(number));
             Value::Whole(right.unwrap_or_else(|| panic!("no other value for {name}")))
         }
-        (Kind::Word(words) | Kind::Level(words), _) => {
-            Value::Text(words[words.len() - 1].to_owned())
-        }
+        (Kind::Word(words), _) => Value::Text(words[words.len() - 1].to_owned()),
         (Kind::Text { .. }, _) => Value::Text(sample_text(name).to_owned()),
         (Kind::List { .. }, _) => Value::List(vec![KEY.1.to_owned(), KEY.1.to_owned()]),
         (Kind::Switch, _) => panic!("{name} is a switch without a default"),
     }
+}
+
+fn near(number: u64) -> [u64; 3] {
+    [number + 1_000, number + 1, number.saturating_sub(1)]
 }
 
 fn sample_text(name: &str) -> &'static str {
@@ -49,7 +57,9 @@ fn sample_text(name: &str) -> &'static str {
         "filter" => "info,standpipe::forward=debug",
         "key" => "arn:aws:kms:eu-west-1:111122223333:key/mrk-2",
         "application" => "orders/eu@test",
-        "unix_socket" | "token_file" | "ca_file" | "file" => "/a path/with \"quotes\" and @",
+        "unix_socket" | "token_file" | "ca_file" | "dir" | "file" => {
+            "/a path/with \"quotes\" and @"
+        }
         _ => panic!("no sample for {name}"),
     }
 }
@@ -66,7 +76,10 @@ fn plain(value: &Value) -> String {
 /// What has to be set beside a key for it to have a meaning.
 fn beside(table: &str, name: &str) -> Vec<(&'static str, &'static str)> {
     match name {
+        "oversize" => vec![SPOOL, KEY],
+        "dir" => vec![KEY],
         "provider" => vec![KEY, ("STANDPIPE_KEYS_FILE", "/key")],
+        _ if table.contains("spool") => vec![SPOOL, KEY],
         _ if !table.contains("keys") || name == "key" => Vec::new(),
         _ => vec![KEY],
     }
@@ -148,7 +161,7 @@ fn every_default_is_within_its_bounds_and_every_bound_fits_its_field() {
                     assert_eq!(field.set(&Value::Whole(bound)), Some(()), "{name} = {bound}");
                 }
             }
-            Kind::Word(words) | Kind::Level(words) => {
+            Kind::Word(words) => {
                 for word in words {
                     assert_eq!(field.set(&Value::Text((*word).to_owned())), Some(()), "{name}");
                 }
