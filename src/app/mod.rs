@@ -155,7 +155,8 @@ impl App {
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
         let (post, mailboxes) = post(config.ingest.workers);
-        let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
+        let forward = Forward::start(config.forward, intake, post, None, Vec::new())
+            .map_err(StartError::Forward)?;
 
         let ends = outlets
             .into_iter()

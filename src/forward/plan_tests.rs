@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::request::{Fate, Verdict};
 use super::*;
 use crate::pipeline::testing::{batch_of, lane};
 
@@ -109,7 +110,7 @@ fn drive(plan: &mut Plan, bad: impl Fn(&str) -> bool, requests_max: usize) -> Ve
 fn a_record_that_is_refused_alone_is_set_aside_and_stays() {
     let mut plan = plan_of(&[&["a", "bad", "c"], &["d"]]);
     let verdicts = drive(&mut plan, |record| record == "bad", 50);
-    assert_eq!(verdicts.last(), Some(&Verdict::SetAside { bytes: 3 }));
+    assert_eq!(verdicts.last(), Some(&Verdict::SetAside { bytes: 3, letter: None }));
     assert_eq!(plan.counts(), Counts { aside: 1, ..Counts::default() });
     assert_eq!(plan.oldest(), None);
 }
@@ -128,7 +129,7 @@ fn a_single_bad_record_waits_for_another_one_to_go_through_before_it_is_set_asid
     let _settlement = plan.settle(probe, now, now, |_| Fate::Put, |_| now);
     let again = plan.next(now, BOUNDS).unwrap();
     let (verdict, _) = plan.refused(again, now, now);
-    assert_eq!(verdict, Verdict::SetAside { bytes: 3 });
+    assert_eq!(verdict, Verdict::SetAside { bytes: 3, letter: None });
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn a_stream_that_refuses_everything_is_held_and_keeps_every_record() {
         let probe = plan.next_probe(&mut random).unwrap();
         assert_eq!(probe.picks.len(), 1);
         let (verdict, _) = plan.refused(probe, now, now);
-        assert_ne!(verdict, Verdict::SetAside { bytes: 1 });
+        assert_ne!(verdict, Verdict::SetAside { bytes: 1, letter: None });
     }
     assert_eq!(plan.counts().undelivered(), 502);
 }

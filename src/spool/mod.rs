@@ -1,6 +1,8 @@
 //! The sealed spool: records on disk, encrypted, kept until the service has them.
 
 mod handle;
+#[cfg(test)]
+pub(crate) mod handle_testing;
 mod words;
 
 pub use handle::{Backlog, StreamSpool};
