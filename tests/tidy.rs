@@ -14,15 +14,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("pipeline", &["record", "telemetry"]),
-    ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
     ("spool", &["pipeline", "record", "telemetry"]),
-    ("forward", &["pipeline", "record", "spool", "telemetry"]),
+    ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
+    ("aws", &[]),
+    ("encryption", &["aws", "record", "spool", "telemetry"]),
+    ("forward", &["aws", "pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
     (
         "config",
-        &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"],
+        &[
+            "admin",
+            "app",
+            "aws",
+            "encryption",
+            "forward",
+            "ingest",
+            "lifecycle",
+            "pipeline",
+            "record",
+            "spool",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -31,15 +45,27 @@ const FREE: &[&str] = &["app", "cli", "lib", "main"];
 
 /// What only these files may name, tests apart.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("ring::", &["ingest/repeats.rs", "token.rs"]),
+    (
+        "ring::",
+        &[
+            "embedded/kms_seal.rs",
+            "encryption/wrap.rs",
+            "ingest/repeats.rs",
+            "spool/seal.rs",
+            "token.rs",
+        ],
+    ),
     ("aws_sdk_firehose::", &["forward/firehose.rs"]),
+    ("aws_sdk_kms::", &["encryption/kms.rs"]),
     (
         "std::fs",
         &[
+            "aws/transport.rs",
             "config/sources.rs",
             "embedded/files.rs",
-            "forward/transport.rs",
+            "encryption/file.rs",
             "ingest/listen.rs",
+            "spool/fs.rs",
             "telemetry/process.rs",
             "token.rs",
         ],

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::admin::Sources;
+use crate::encryption;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
@@ -22,6 +23,7 @@ pub(super) struct View {
     pub(super) streams: Arc<Streams>,
     pub(super) ingest: Arc<Ingest>,
     pub(super) forward: Watcher,
+    pub(super) keys: Option<encryption::Watcher>,
 }
 
 impl View {
@@ -55,6 +57,9 @@ impl View {
         if !self.forward.is_alive() {
             stalled.push("forward".to_owned());
         }
+        if self.keys.as_ref().is_some_and(|keys| !keys.is_alive()) {
+            stalled.push("encryption".to_owned());
+        }
         stalled
     }
 
@@ -64,6 +69,9 @@ impl View {
         pipeline::metrics::show(lanes, self.memory_bytes_max);
         self.ingest.refresh_metrics();
         forward::metrics::show(&self.forward.status(), Instant::now());
+        if let Some(keys) = &self.keys {
+            keys.show_metrics();
+        }
     }
 
     fn status(&self) -> Value {
@@ -109,6 +117,7 @@ impl View {
             "memory_bytes": memory_bytes,
             "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
+            "keys": self.keys.as_ref().map(|keys| super::keys::shown(&keys.status())),
         })
     }
 }

@@ -5,12 +5,13 @@
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::backoff::{Backoff, Pause};
+use super::backoff::Pause;
 use super::circuit::{Circuit, Passage};
 use super::concurrency::Concurrency;
 use super::hold::Hold;
 use super::outcome::Class;
 use super::overflow::earlier;
+use crate::aws::Backoff;
 
 /// While the process stops, nothing is put off for longer than this.
 pub(super) const HURRIED_WAIT_MAX: Duration = Duration::from_millis(500);

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use super::Config;
 use super::firehose::Firehose;
 use super::status::StreamStatus;
 use super::thread::{OpenSpool, Order, SpoolEnds, Thread};
+use crate::aws::BadUpstream;
 use crate::pipeline::{Intake, Lane, Post};
 use crate::spool::{Spools, Words};
 
@@ -45,25 +45,8 @@ pub struct Watcher {
 /// Why the forwarder can not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The endpoint is not a URL with `http` or `https` and a host.
-    Endpoint {
-        /// The configured text.
-        url: String,
-    },
-    /// The proxy's URL can not be used.
-    Proxy {
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The file of certificates can not be read, or has none.
-    CaFile {
-        /// The configured path.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// Neither the system nor a CA file has a certificate to trust, and the endpoint needs one.
-    NoCertificates,
+    /// The configuration names something that can not be used.
+    Upstream(BadUpstream),
     /// The operating system gives no thread, or its runtime no event queue.
     Thread(io::Error),
 }
@@ -71,17 +54,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Endpoint { url } => {
-                write!(f, "the upstream endpoint {url:?} is not an http or https URL with a host")
-            }
-            Self::Proxy { message } => write!(f, "the upstream proxy can not be used: {message}"),
-            Self::CaFile { path, message } => {
-                write!(f, "the upstream CA file {} can not be used: {message}", path.display())
-            }
-            Self::NoCertificates => f.write_str(
-                "the system has no CA certificates to trust the service by; install them (the package \
-                 is called ca-certificates), or name a file with upstream.ca_file",
-            ),
+            Self::Upstream(bad) => bad.fmt(f),
             Self::Thread(error) => write!(f, "the forward thread can not be started: {error}"),
         }
     }
@@ -91,10 +64,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Thread(error) => Some(error),
-            Self::Endpoint { .. }
-            | Self::Proxy { .. }
-            | Self::CaFile { .. }
-            | Self::NoCertificates => None,
+            Self::Upstream(bad) => Some(bad),
         }
     }
 }
@@ -127,7 +97,7 @@ impl Forward {
         post: Post,
         spool: Option<SpoolEnds>,
     ) -> Result<Self, StartError> {
-        let firehose = Firehose::new(&config)?;
+        let firehose = Firehose::new(&config).map_err(StartError::Upstream)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use crate::aws::Backoff;
 use crate::pipeline::NotDurable;
 
 /// Why a record is set aside.

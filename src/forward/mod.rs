@@ -6,7 +6,7 @@
 //!   ▲                   │    queues: fresh, backlog, lingering           turns: whose turn it is
 //!   │                   │  flow: may anything go now                     backoff, concurrency, circuit, hold
 //!   │                   │  room: bytes under way, over all streams
-//!   │                   ├─ body ─► firehose ─► transport ─► the service
+//!   │                   ├─ body ─► firehose ─► aws ─► the service
 //!   │                   ├─ settle ◄─ answer;  outcome: what a failure means;  inquest: whose fault it is
 //!  spool ◄── spooling ──┘  overflow: what has to leave memory           custody: what the disk has of it
 //!  Post ◄── tickets of what the service or the spool has
@@ -54,11 +54,9 @@ mod stub;
 #[cfg(test)]
 mod tests;
 mod thread;
-mod transport;
 mod turns;
 mod worker;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use handle::Statuses;
@@ -67,6 +65,7 @@ pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use status::{StreamReason, StreamState, StreamStatus};
 
+use crate::aws::Upstream;
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 /// How records are sent.
@@ -125,33 +124,4 @@ impl Default for Config {
             stop_delivers_backlog: false,
         }
     }
-}
-
-/// Where the service is, and how it is reached. Never taken from the application's `AWS_ENDPOINT_URL*`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Upstream {
-    /// The Region; otherwise from the environment, the profile or the instance.
-    pub region: Option<String>,
-    /// The endpoint's URL; otherwise the Region's own.
-    pub endpoint: Option<String>,
-    /// The named profile of the AWS configuration files.
-    pub profile: Option<String>,
-    /// A proxy's URL for HTTPS.
-    pub proxy: Option<String>,
-    /// A file of PEM certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Whether the FIPS endpoints are used.
-    pub fips: bool,
-    /// Whose signature the requests carry.
-    pub credentials: Credentials,
-}
-
-/// Where credentials come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// The complete AWS chain: environment, profile, web identity, ECS, EKS pod identity, IMDS.
-    #[default]
-    Chain,
-    /// A fixed pair that means nothing, for the embedded emulator, which verifies no signature.
-    Embedded,
 }

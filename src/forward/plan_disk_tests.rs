@@ -49,8 +49,8 @@ fn read_back(lane: &Arc<Lane>, frame: u32, records: &[(u16, String)], now: Insta
         bytes.extend_from_slice(record.as_bytes());
     }
     let places = places.into_iter();
-    let batch = Batch::of_frame(Arc::clone(lane), lane.share(), origin(frame), now, bytes, places);
-    Box::new(batch.unwrap())
+    let room = lane.share().empty_reservation();
+    Box::new(Batch::of_frame(Arc::clone(lane), room, origin(frame), now, bytes, places))
 }
 
 fn numbered(prefix: &str, count: usize) -> Vec<String> {

@@ -83,9 +83,7 @@ impl Disk {
             Written::Spill(spill) => {
                 self.copies += 1;
                 let origin = Origin { segment: 1, frame: self.copies.try_into().unwrap() };
-                let mut bytes = spill.bytes.as_slice();
-                let mut cut = |length: &u32| bytes.split_off(..*length as usize).unwrap().to_vec();
-                let records = spill.lengths.iter().map(|length| Some(cut(length))).collect();
+                let records = spill.records().map(|record| Some(record.to_vec())).collect();
                 let result = if fails { Err(NotDurable::DiskFailed) } else { Ok(origin) };
                 if !fails {
                     self.frames.insert(origin, records);
@@ -115,12 +113,9 @@ impl Disk {
                     bytes.extend_from_slice(record);
                 }
             }
-            let (share, now) = (Arc::clone(self.lane.share()), Instant::now());
-            let lane = Arc::clone(&self.lane);
-            let Ok(batch) = Batch::of_frame(lane, &share, origin, now, bytes, places.into_iter())
-            else {
-                return;
-            };
+            let Some(room) = self.ends.room(bytes.len()) else { return };
+            let (lane, now) = (Arc::clone(&self.lane), Instant::now());
+            let batch = Batch::of_frame(lane, room, origin, now, bytes, places.into_iter());
             self.waiting.remove(&origin);
             self.ends.say(Word::Batch(Box::new(batch)));
         }

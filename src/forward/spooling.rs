@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
 use super::letters::{Cause, Letters};
 use super::metrics::SpoolMetrics;
 use super::overflow::{self, Amount, Memory, Outlook, earlier};
 use super::plan::Plan;
 use super::request::Note;
+use crate::aws::Backoff;
 use crate::pipeline::{NotDurable, Share, Ticket};
 use crate::record::StreamName;
 use crate::spool::{Letter, StreamSpool};

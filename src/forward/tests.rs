@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::stub::{Put, Reply, Stub};
 use super::thread::SpoolEnds;
 use super::*;
+use crate::aws::Credentials;
 use crate::embedded::{self, Emulator, Faults};
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, handoff, post};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{PutAnswer, PutError};
+use super::answer::PutAnswer;
 use super::body;
 use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
@@ -26,6 +26,7 @@ use super::room::{Place, Room};
 use super::spooling::Spooling;
 use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
+use crate::aws::CallError;
 use crate::pipeline::{Lane, Post};
 use crate::record::StreamName;
 use crate::spool::Word;
@@ -70,7 +71,7 @@ pub(super) struct Worker {
 pub(super) struct Flight {
     pub(super) request: Request,
     pub(super) begin: Begin,
-    pub(super) result: Result<PutAnswer, PutError>,
+    pub(super) result: Result<PutAnswer, CallError>,
 }
 
 /// What to wait for before the next look.

@@ -22,6 +22,9 @@ const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
 /// What a batch costs beside its chunks, in bytes: its offsets and the batch itself, rounded up.
 pub(super) const ARENA_OVERHEAD_BYTES: usize = 8 * 1024;
 
+/// What a batch costs beside its chunks and its places, in bytes.
+const BATCH_BYTES: usize = 512;
+
 /// What its tickets cost beside that, in bytes, in a batch that somebody waits for.
 const TICKETS_BYTES: usize = 10 * 1024;
 
@@ -112,27 +115,33 @@ impl Arena {
         })
     }
 
-    /// An arena of records that lie in `bytes`, each with its start, its length and its number.
-    ///
-    /// Fails when `share` has no room for it.
+    /// An arena of records that lie in `bytes`, each with its start, its length and its number, paid for by
+    /// `room`, which becomes as large as it has to be. A record outside of `bytes` is left out.
     pub(super) fn of_frame(
-        share: &Arc<Share>,
+        mut room: Reservation,
         pool: &ChunkPool,
         bytes: Vec<u8>,
         records: impl Iterator<Item = (Range<usize>, u16)>,
-    ) -> Result<Self, NoRoom> {
-        let mut arena = Self::new(share, pool, 0)?;
-        arena.room.grow(bytes.capacity())?;
-        for (range, number) in records {
-            if bytes.get(range.clone()).is_none() {
-                return Err(NoRoom);
+    ) -> Self {
+        let mut places = Vec::new();
+        let mut sum = 0;
+        for (range, number) in records.filter(|(range, _)| bytes.get(range.clone()).is_some()) {
+            if let (Ok(start), Ok(length)) = (range.start.try_into(), range.len().try_into()) {
+                sum += range.len();
+                places.push(Place { start, bytes: length, chunk: 0, number });
             }
-            let place = arena.last_place(range.start, range.len())?;
-            arena.bytes += range.len();
-            arena.places.push(Place { number, ..place });
         }
-        arena.chunks.push(Chunk::Copied(bytes));
-        Ok(arena)
+        let needed = bytes.capacity() + places.capacity() * size_of::<Place>() + BATCH_BYTES;
+        room.grow_anyway(needed.saturating_sub(room.bytes()));
+        Self {
+            room,
+            pool: pool.clone(),
+            chunks: vec![Chunk::Copied(bytes)],
+            places,
+            tickets: Vec::new(),
+            bytes: sum,
+            first_chunk_bytes: CHUNK_BYTES_MIN,
+        }
     }
 
     /// How many records there are.
@@ -260,11 +269,11 @@ impl Arena {
             })
             .sum();
         let overhead = self.overhead_bytes();
-        let held = self.room.bytes() - overhead + shared;
+        let held = self.room.bytes().saturating_sub(overhead) + shared;
         if self.bytes > held / 2 {
             return;
         }
-        let missing = self.bytes.saturating_sub(self.room.bytes() - overhead);
+        let missing = self.bytes.saturating_sub(self.room.bytes().saturating_sub(overhead));
         if self.room.grow(missing).is_err() {
             // Only slices of a shared body can need room of their own. They stay where they are.
             return;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::arena::Arena;
-use super::budget::{NoRoom, Share};
+use super::budget::Reservation;
 use super::lane::Lane;
 use super::pool::ChunkPool;
 use super::receipt::Ticket;
@@ -89,25 +89,23 @@ impl Batch {
 
     /// A batch that was read out of the spool: records in `bytes`, each with its number in the frame.
     ///
-    /// Its memory comes out of `share`. Nobody waits for it.
-    ///
-    /// # Errors
-    /// [`NoRoom`] when `share` has no room, or when a record lies outside `bytes`.
+    /// It is paid for by `room`, which becomes as large as it has to be. Nobody waits for it.
+    #[must_use]
     pub fn of_frame(
         lane: Arc<Lane>,
-        share: &Arc<Share>,
+        room: Reservation,
         origin: Origin,
         opened_at: Instant,
         bytes: Vec<u8>,
         records: impl Iterator<Item = (Range<usize>, u16)>,
-    ) -> Result<Self, NoRoom> {
-        let arena = Arena::of_frame(share, &ChunkPool::new(), bytes, records)?;
+    ) -> Self {
+        let arena = Arena::of_frame(room, &ChunkPool::new(), bytes, records);
         let mut batch = Self::new(lane, arena, opened_at);
         batch.standing = Standing::Spooled(origin);
         batch.is_backlog = true;
         // Who waits until nothing is outstanding does not wait for what is older than its wait.
         batch.set_aside();
-        Ok(batch)
+        batch
     }
 
     /// The stream that the records are for.

@@ -27,6 +27,15 @@ impl Budget {
         Arc::new(Share { budget: Arc::clone(self), floor_bytes, used_bytes: AtomicUsize::new(0) })
     }
 
+    /// A share of the budget with `floor_bytes` that are taken out of the shared part for it, for good.
+    ///
+    /// Where the shared part has not as much left, it has no floor.
+    #[must_use]
+    pub fn share_with_floor_inside(self: &Arc<Self>, floor_bytes: usize) -> Arc<Share> {
+        let floor_bytes = self.take_shared(floor_bytes).map_or(0, |()| floor_bytes);
+        self.share(floor_bytes)
+    }
+
     fn take_shared(&self, bytes: usize) -> Result<(), NoRoom> {
         if bytes == 0 {
             return Ok(());
@@ -37,6 +46,10 @@ impl Budget {
             })
             .map(|_| ())
             .map_err(|_| NoRoom)
+    }
+
+    fn take_shared_anyway(&self, bytes: usize) {
+        self.shared_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn give_shared(&self, bytes: usize) {
@@ -119,6 +132,13 @@ impl Share {
         }
     }
 
+    /// Takes what can not be refused, because it is there already, beyond the bound if need be.
+    fn take_anyway(&self, bytes: usize) {
+        let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let wanted = self.above_floor(before.saturating_add(bytes)) - self.above_floor(before);
+        self.budget.take_shared_anyway(wanted);
+    }
+
     /// Counts first and gives back afterwards, for the same reason.
     fn give(&self, bytes: usize) {
         let before = self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -143,6 +163,12 @@ impl Reservation {
         self.share.take(bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Reserves `bytes` more, beyond the bound if need be: for what is there and can not be refused.
+    pub fn grow_anyway(&mut self, bytes: usize) {
+        self.share.take_anyway(bytes);
+        self.bytes += bytes;
     }
 
     /// Gives back all but `bytes`. Does nothing when it holds no more than that.
@@ -202,6 +228,18 @@ mod tests {
         assert_eq!(one.reserve(71).unwrap_err(), NoRoom);
         let _all = one.reserve(70).unwrap();
         assert_eq!([one.room_bytes(), other.room_bytes()], [0, 20]);
+    }
+
+    #[test]
+    fn what_is_there_already_is_counted_beyond_the_bound_and_given_back_whole() {
+        let budget = Budget::new(100);
+        let share = budget.share(20);
+        let mut there = share.empty_reservation();
+        there.grow_anyway(500);
+        assert_eq!(there.grow(1), Err(NoRoom));
+        assert_eq!(share.used_bytes(), 500);
+        drop(there);
+        drop(share.reserve(120).unwrap());
     }
 
     #[test]

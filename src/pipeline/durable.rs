@@ -32,11 +32,13 @@ pub enum NotDurable {
     DiskFailed = 7,
     /// The process is stopping.
     Stopping = 8,
+    /// The store of dead letters is full.
+    DeadLettersFull = 9,
 }
 
 impl NotDurable {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Starting,
         Self::NoKey,
         Self::KeyTooOld,
@@ -45,6 +47,7 @@ impl NotDurable {
         Self::DiskFull,
         Self::DiskFailed,
         Self::Stopping,
+        Self::DeadLettersFull,
     ];
 
     /// The reason as a stable word, for metrics and status.
@@ -59,6 +62,7 @@ impl NotDurable {
             Self::DiskFull => "disk_full",
             Self::DiskFailed => "disk_failed",
             Self::Stopping => "stopping",
+            Self::DeadLettersFull => "dead_letters_full",
         }
     }
 
@@ -76,6 +80,9 @@ impl NotDurable {
             Self::DiskFull => "the disk of the spool is full",
             Self::DiskFailed => "the disk of the spool failed: see the log",
             Self::Stopping => "the process is stopping",
+            Self::DeadLettersFull => {
+                "the store of dead letters is full (spool.dead_letter_bytes_max): export and replay them"
+            }
         }
     }
 

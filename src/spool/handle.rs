@@ -2,13 +2,18 @@
 //!
 //! Everything is a message to the stream's writer or reader. It does no work and touches no disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 
+use super::counts::Counts;
+use super::segment::{Laid, Seal};
+use super::status::StreamStatus;
 use super::words::{Letter, Spill};
-use crate::pipeline::{Inlet, Origin};
+use crate::pipeline::{Inlet, Origin, Reservation};
+use crate::record::StreamName;
 
 /// Schedules an actor of the spool.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -20,6 +25,8 @@ pub(super) enum WriterJob {
     Spill(Spill),
     /// To set a record aside.
     SetAside(Letter),
+    /// To end what is open and take nothing more.
+    End,
 }
 
 /// What the reader of a stream is told.
@@ -29,21 +36,16 @@ pub(super) enum ReaderJob {
     Note { origin: Origin, numbers: Vec<u16> },
     /// A batch has left memory with records that are not settled: they are to be read again.
     LetGo(Origin),
-}
-
-/// What is on the disk of one stream, as atomics that the writer and the reader keep.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Records that are neither noted, quarantined nor uncounted.
-    pub(super) records: AtomicU64,
-    /// Bytes of all its files.
-    pub(super) bytes: AtomicU64,
-    /// Segments whose records are not counted yet.
-    pub(super) segments_uncounted: AtomicU64,
-    /// When the oldest record that is on disk and not in memory was accepted, in ms since 1970; or 0.
-    pub(super) oldest_unix_ms: AtomicU64,
-    /// Records that are on disk and in nobody's hand.
-    pub(super) waiting: AtomicU64,
+    /// The writer has begun a segment.
+    Begun { segment: u64, path: PathBuf, start: u64, seal: Arc<Seal> },
+    /// The writer has made frames durable. The forwarder has their records in memory.
+    Synced { segment: u64, frames: Vec<Laid> },
+    /// The writer is done with a segment. What lies above `frames` in it was never promised.
+    Ended { segment: u64, frames: u32, records: u64, room: Reservation },
+    /// A key that was waited for may be there.
+    Key,
+    /// To write down what is noted and do nothing more.
+    End,
 }
 
 /// What the spool holds of a stream and has not handed over.
@@ -126,23 +128,45 @@ impl StreamSpool {
     /// What waits on disk alone.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        let counts = &self.inner.counts;
-        let oldest = counts.oldest_unix_ms.load(Ordering::Relaxed);
-        Backlog {
-            records: counts.waiting.load(Ordering::Relaxed),
-            segments_uncounted: counts.segments_uncounted.load(Ordering::Relaxed),
+        self.inner.counts.backlog()
+    }
+
+    /// How it does.
+    pub(super) fn status(&self, stream: StreamName) -> StreamStatus {
+        let Inner { counts, inlet, .. } = &*self.inner;
+        let oldest = counts.oldest_unix_ms.get();
+        StreamStatus {
+            stream,
+            records: counts.records.get(),
+            records_waiting: counts.waiting.get(),
+            bytes: counts.bytes.get(),
+            segments: counts.segments.get(),
+            segments_uncounted: counts.segments_uncounted.get(),
             oldest_unix_ms: (oldest != 0).then_some(oldest),
+            obstacle: inlet.obstacle(),
+            obstacle_detail: counts.writing.get(),
+            waits_for: counts.reading.get(),
+            records_recovered: counts.recovered.get(),
+            records_quarantined: counts.quarantined.get(),
+            segments_quarantined: counts.quarantined_segments.get(),
+            torn_bytes: counts.torn_bytes.get(),
+            unverified_note_bytes: counts.unverified_note_bytes.get(),
+            dead_letters: counts.dead_letters.get(),
+            records_written: counts.written.get(),
+            bytes_written: counts.written_bytes.get(),
+            frames_read: counts.frames_read.get(),
+            failures: counts.failures.get(),
         }
     }
 
-    fn tell_writer(&self, job: WriterJob) {
+    pub(super) fn tell_writer(&self, job: WriterJob) {
         // A writer that is gone has told everybody that it takes nothing more.
         if self.inner.to_writer.send(job).is_ok() {
             (self.inner.wake_writer)();
         }
     }
 
-    fn tell_reader(&self, job: ReaderJob) {
+    pub(super) fn tell_reader(&self, job: ReaderJob) {
         // Without a reader nothing is noted: the next life delivers it again.
         if self.inner.to_reader.send(job).is_ok() {
             (self.inner.wake_reader)();

@@ -23,6 +23,18 @@ pub struct Spill {
     pub bytes: Vec<u8>,
 }
 
+impl Spill {
+    /// The records in the order of their numbers.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0_usize;
+        self.lengths.iter().map(move |length| {
+            let from = start;
+            start = from.saturating_add(*length as usize);
+            self.bytes.get(from..start).unwrap_or_default()
+        })
+    }
+}
+
 /// A record that alone is at fault, to be set aside for people to look at.
 #[derive(Debug)]
 pub struct Letter {

@@ -1,0 +1,433 @@
+//! The writer of one stream: takes what is to be kept, seals it, appends it, syncs once, and answers.
+//!
+//! ```text
+//!  groups ─► ┐                     ┌─► batches on to the forwarder, parts secured
+//!  copies ─► ├─ one group: seal ─► append ─► one fdatasync ─► copies spooled, records set aside
+//!  letters ► ┘                     └─► the reader: which frames there are, all in hand
+//! ```
+//!
+//! What came while a sync was under way is the next group. After an error nothing is tried again: the group
+//! fails, its segment is over, and before another one is begun some time passes. It reads no segment.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::counts::Counts;
+use super::handle::{ReaderJob, Wake, WriterJob};
+use super::header::Kind;
+use super::letter;
+use super::log::{Log, LogError, Over};
+use super::metrics::WriterMetrics;
+use super::onward::Onward;
+use super::pool::{Actor, Turn};
+use super::segment::{Laid, records_payload};
+use super::shared::Shared;
+use super::trouble::Trouble;
+use super::words::{Letter, Spill, Word};
+use crate::pipeline::{Batch, NotDurable, Origin, Outflow, Ticket, Word as Settled};
+use crate::record::StreamName;
+
+/// How often an idle writer looks whether it could write.
+const IDLE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) stream: StreamName,
+    pub(super) shared: Arc<Shared>,
+    pub(super) outflow: Outflow,
+    pub(super) jobs: Receiver<WriterJob>,
+    pub(super) to_reader: Sender<ReaderJob>,
+    pub(super) wake_reader: Wake,
+    pub(super) counts: Arc<Counts>,
+    pub(super) records: Log,
+    pub(super) letters: Log,
+    pub(super) trouble: Trouble,
+    pub(super) metrics: WriterMetrics,
+    pub(super) is_over: bool,
+    /// Where it says that it is at its end.
+    pub(super) done: Sender<()>,
+    /// What is sealed and not yet synced, of each log.
+    pub(super) pending: Vec<(Kept, Laid)>,
+    pub(super) pending_letters: Vec<(Kept, Laid)>,
+    pub(super) onward: Onward,
+}
+
+/// One thing that is to be kept.
+pub(super) enum Kept {
+    Group(Box<Batch>),
+    Copy(Spill),
+    Letter(Letter),
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Group(batch) => batch.bytes(),
+            Self::Copy(spill) => spill.bytes.len(),
+            Self::Letter(letter) => letter.record.len(),
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Group(_) | Self::Copy(_) => Kind::Records,
+            Self::Letter(_) => Kind::DeadLetters,
+        }
+    }
+}
+
+impl Actor for Writer {
+    fn turn(&mut self, now: Instant) -> Turn {
+        let (group, is_end) = self.take();
+        if self.is_over {
+            group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
+            return Turn::Idle;
+        }
+        match self.look(now) {
+            Ok(()) => {
+                for kept in group {
+                    self.keep(now, kept);
+                }
+                self.commit(now, Kind::Records);
+                self.commit(now, Kind::DeadLetters);
+            }
+            Err(why) => group.into_iter().for_each(|kept| self.fail(kept, why)),
+        }
+        if is_end {
+            self.is_over = true;
+            self.outflow.set_obstacle(Some(NotDurable::Stopping));
+        }
+        let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
+        self.shared.speaker.say(due);
+        self.end_what_is_due(now);
+        if is_end {
+            // Who stopped it may have stopped waiting.
+            let _is_heard = self.done.send(()).is_ok();
+        }
+        self.rest(now)
+    }
+}
+
+impl Writer {
+    /// Takes what makes the next group out of the queues. Says whether it is the last one.
+    fn take(&self) -> (Vec<Kept>, bool) {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while bytes < self.shared.config.group_bytes_max {
+            let kept = if let Some(batch) = self.outflow.try_take() {
+                Kept::Group(batch)
+            } else {
+                match self.jobs.try_recv() {
+                    Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
+                    Ok(WriterJob::SetAside(letter)) => Kept::Letter(letter),
+                    Ok(WriterJob::End) => return (group, true),
+                    Err(_) => break,
+                }
+            };
+            bytes += kept.bytes();
+            group.push(kept);
+        }
+        (group, false)
+    }
+
+    /// Whether anything can be written now. A trouble that is not over yet is not looked at again.
+    fn look(&mut self, now: Instant) -> Result<(), NotDurable> {
+        if let Some(why) = self.trouble.waits(now) {
+            return Err(why);
+        }
+        let looked = self.records.look(now);
+        let proved = match self.trouble.why() {
+            // That a disk works again is known when a segment was begun on it.
+            Some(NotDurable::DiskFailed | NotDurable::DiskFull) if looked.is_ok() => {
+                self.records.ready(1).map(drop)
+            }
+            _ => looked,
+        };
+        self.tell_begun();
+        match proved {
+            Ok(()) => {
+                self.well();
+                Ok(())
+            }
+            Err(error) => Err(self.met(now, &error)),
+        }
+    }
+
+    /// Seals one thing into its log, or says that it can not be kept.
+    fn keep(&mut self, now: Instant, kept: Kept) {
+        let kind = kept.kind();
+        if self.log(kind).is_full_for(kept.bytes()) {
+            self.commit(now, kind);
+            self.end_log(kind);
+        }
+        if let Some(why) = self.trouble.waits(now) {
+            return self.fail(kept, why);
+        }
+        match self.seal(&kept) {
+            Ok(laid) => self.pending_of(kind).push((kept, laid)),
+            Err(error) => {
+                let why = match kind {
+                    Kind::Records => self.met(now, &error),
+                    // A full store of dead letters stands in no record's way.
+                    Kind::DeadLetters => error.why,
+                };
+                self.fail(kept, why);
+            }
+        }
+    }
+
+    fn seal(&mut self, kept: &Kept) -> Result<Laid, LogError> {
+        let began_at = Instant::now();
+        let kind = kept.kind();
+        let segment = self.log(kind).ready(kept.bytes())?;
+        let laid = match kept {
+            Kept::Group(batch) => {
+                let records = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+                segment.seal(records, |out| {
+                    records_payload(out, batch.opened_at(), batch.records());
+                })
+            }
+            Kept::Copy(spill) => {
+                let records = u32::try_from(spill.lengths.len()).unwrap_or(u32::MAX);
+                segment.seal(records, |out| {
+                    records_payload(out, spill.opened_at, spill.records());
+                })
+            }
+            Kept::Letter(letter) => {
+                let encoded = letter::encode(letter);
+                let record = std::iter::once(encoded.as_slice());
+                segment.seal(1, |out| records_payload(out, letter.opened_at, record))
+            }
+        };
+        self.tell_begun();
+        self.metrics.seal_seconds.record(began_at.elapsed().as_secs_f64());
+        laid.map_err(LogError::from)
+    }
+
+    /// Makes what is pending of a log durable, and answers for it.
+    fn commit(&mut self, now: Instant, kind: Kind) {
+        let pending = mem::take(self.pending_of(kind));
+        if pending.is_empty() {
+            return;
+        }
+        let began_at = Instant::now();
+        match self.log(kind).flush() {
+            Ok(()) => {
+                self.metrics.sync_seconds.record(began_at.elapsed().as_secs_f64());
+                self.kept(kind, pending);
+            }
+            Err((error, over)) => {
+                let why = self.met(now, &error);
+                if let Some(over) = over {
+                    self.tell_over(kind, over);
+                }
+                pending.into_iter().for_each(|(kept, _)| self.fail(kept, why));
+            }
+        }
+    }
+
+    /// The group is on the disk: whoever waits for it hears that, each worker once.
+    fn kept(&mut self, kind: Kind, pending: Vec<(Kept, Laid)>) {
+        let Some(segment) = self.log(kind).open.as_ref().map(|open| open.segment.id) else {
+            return;
+        };
+        let frames: Vec<Laid> = pending.iter().map(|(_, laid)| *laid).collect();
+        let records: u64 = frames.iter().map(|laid| u64::from(laid.records)).sum();
+        let bytes: u64 = frames.iter().map(|laid| laid.end - laid.offset).sum();
+        self.metrics.group_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
+        self.counts.written.add(records);
+        self.counts.written_bytes.add(bytes);
+        if kind == Kind::Records {
+            self.counts.records.add(records);
+            // It is not woken: it hears of the frames before the first note of one of them.
+            self.mention(ReaderJob::Synced { segment, frames });
+        }
+        let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
+        let mut words = Vec::with_capacity(pending.len());
+        for (kept, laid) in pending {
+            let origin = Origin { segment, frame: laid.frame };
+            match kept {
+                Kept::Group(mut batch) => {
+                    tickets.extend(
+                        batch.take_parts().into_iter().map(|part| (part, Settled::Secured)),
+                    );
+                    batch.secure(origin);
+                    self.onward.push(batch);
+                }
+                Kept::Copy(spill) => {
+                    self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                    let stream = self.stream.clone();
+                    words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
+                }
+                Kept::Letter(letter) => {
+                    self.counts.dead_letters.add(1);
+                    if let Some((origin, number)) = letter.origin {
+                        self.tell(ReaderJob::Note { origin, numbers: vec![number] });
+                    }
+                    let stream = self.stream.clone();
+                    words.push(Word::SetAside { stream, id: letter.id, result: Ok(()) });
+                }
+            }
+        }
+        // At rest before the workers are woken: they hand over what they kept open meanwhile.
+        let is_awaited = self.outflow.rest();
+        self.shared.post.settle(tickets);
+        if is_awaited {
+            self.shared.post.ring_all();
+        }
+        self.shared.speaker.say(words);
+    }
+
+    /// Says that something is not kept.
+    fn fail(&self, kept: Kept, why: NotDurable) {
+        let stream = self.stream.clone();
+        match kept {
+            Kept::Group(mut batch) => {
+                let parts = batch.take_parts().into_iter();
+                self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
+            }
+            Kept::Copy(spill) => {
+                self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
+            }
+            Kept::Letter(letter) => {
+                self.shared.speaker.say([Word::SetAside {
+                    stream,
+                    id: letter.id,
+                    result: Err(why),
+                }]);
+            }
+        }
+    }
+
+    /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
+    fn end_what_is_due(&mut self, now: Instant) {
+        let is_short = self.shared.is_short_of_files();
+        for kind in [Kind::Records, Kind::DeadLetters] {
+            let age_max = self.shared.config.segment_age_max;
+            let Some(open) = &self.log(kind).open else { continue };
+            let is_old = now.saturating_duration_since(open.segment.begun_at) >= age_max;
+            if is_old || is_short || self.is_over {
+                self.end_log(kind);
+            }
+        }
+    }
+
+    fn end_log(&mut self, kind: Kind) {
+        if let Some(over) = self.log(kind).end() {
+            if let Some(error) = &over.error {
+                tracing::warn!(
+                    stream = %self.stream,
+                    segment = over.segment,
+                    %error,
+                    "a segment has no end frame: what is durable of it is read all the same"
+                );
+                self.counts.failures.add(1);
+            }
+            self.tell_over(kind, over);
+        }
+    }
+
+    fn tell_begun(&mut self) {
+        let Some(open) = self.records.open.as_mut().filter(|open| !open.is_told) else { return };
+        open.is_told = true;
+        let segment = &open.segment;
+        let job = ReaderJob::Begun {
+            segment: segment.id,
+            path: segment.path().to_owned(),
+            start: segment.start,
+            seal: Arc::clone(&segment.seal),
+        };
+        self.mention(job);
+    }
+
+    fn tell_over(&mut self, kind: Kind, over: Over) {
+        let Over { segment, frames, records, bytes: _, room, error: _ } = over;
+        if kind == Kind::Records {
+            self.tell(ReaderJob::Ended { segment, frames, records, room });
+        } else {
+            // Dead letters stay until they are replayed, and so does the room that they take.
+            self.letters.left.insert(segment, room);
+        }
+    }
+
+    fn tell(&self, job: ReaderJob) {
+        self.mention(job);
+        (self.wake_reader)();
+    }
+
+    fn mention(&self, job: ReaderJob) {
+        // The reader lives as long as the pool.
+        let _is_heard = self.to_reader.send(job).is_ok();
+    }
+
+    /// When to look again, and whether somebody is to be told that nothing is written now.
+    fn rest(&mut self, now: Instant) -> Turn {
+        if !self.jobs.is_empty() {
+            return Turn::Again;
+        }
+        if self.outflow.rest() {
+            self.shared.post.ring_all();
+        }
+        if self.is_over {
+            return Turn::Idle;
+        }
+        let looks_at = self.trouble.retry_at().unwrap_or(now + IDLE_LOOK_INTERVAL);
+        let leaves_at = self.onward.leaves_at().unwrap_or(looks_at);
+        Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
+    }
+
+    fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
+        let LogError { why, message } = error;
+        if self.trouble.met(now, *why) {
+            self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
+            match why {
+                NotDurable::NoKey => {
+                    tracing::info!(stream = %self.stream, %message, "the spool waits")
+                }
+                NotDurable::DiskFailed => tracing::error!(
+                    stream = %self.stream, %message, "the disk of the spool failed; durable records are refused"
+                ),
+                _ => tracing::warn!(
+                    stream = %self.stream, reason = why.as_str(), %message, "durable records are refused"
+                ),
+            }
+        }
+        self.counts.writing.set(Some(message.clone()));
+        self.outflow.set_obstacle(Some(*why));
+        *why
+    }
+
+    fn well(&mut self) {
+        let had = self.trouble.why();
+        if self.trouble.over() {
+            tracing::info!(
+                stream = %self.stream,
+                reason = had.map_or("", NotDurable::as_str),
+                "the spool takes durable records again"
+            );
+        }
+        if self.outflow.obstacle().is_some() {
+            self.counts.writing.set(None);
+            self.outflow.set_obstacle(None);
+        }
+    }
+
+    fn log(&mut self, kind: Kind) -> &mut Log {
+        match kind {
+            Kind::Records => &mut self.records,
+            Kind::DeadLetters => &mut self.letters,
+        }
+    }
+
+    fn pending_of(&mut self, kind: Kind) -> &mut Vec<(Kept, Laid)> {
+        match kind {
+            Kind::Records => &mut self.pending,
+            Kind::DeadLetters => &mut self.pending_letters,
+        }
+    }
+}
