@@ -128,7 +128,7 @@ impl Disk {
 
 /// A service with outages, throttles, lost records, refusals, and records that are bad. It says what it has
 /// taken.
-fn service(taken: Sender<Vec<u8>>) -> Stub {
+pub(super) fn service(taken: Sender<Vec<u8>>) -> Stub {
     Stub::start(move |put| {
         let (period, kind) = (put.number / 30 % 4, put.number % 7);
         if period == 2 && kind != 6 {
@@ -157,7 +157,7 @@ fn service(taken: Sender<Vec<u8>>) -> Stub {
     })
 }
 
-fn record(number: usize) -> Vec<u8> {
+pub(super) fn record(number: usize) -> Vec<u8> {
     let tail = match number % 97 {
         13 => "bad",
         50 if number > 400 => "spoils",
