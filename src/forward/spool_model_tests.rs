@@ -14,7 +14,7 @@ use super::*;
 use crate::pipeline::testing::{batch_of, lane};
 use crate::pipeline::{Batch, Lane, NotDurable, Origin};
 use crate::spool::Word;
-use crate::spool::double::{Ends, Read, Written, ends};
+use crate::spool::handle_testing::{Ends, Read, Written, ends};
 
 /// A disk that fails now and then, as its writer and its reader would be seen.
 struct Disk {
@@ -83,9 +83,7 @@ impl Disk {
             Written::Spill(spill) => {
                 self.copies += 1;
                 let origin = Origin { segment: 1, frame: self.copies.try_into().unwrap() };
-                let mut bytes = spill.bytes.as_slice();
-                let mut cut = |length: &u32| bytes.split_off(..*length as usize).unwrap().to_vec();
-                let records = spill.lengths.iter().map(|length| Some(cut(length))).collect();
+                let records = spill.records().map(|record| Some(record.to_vec())).collect();
                 let result = if fails { Err(NotDurable::DiskFailed) } else { Ok(origin) };
                 if !fails {
                     self.frames.insert(origin, records);
@@ -115,9 +113,8 @@ impl Disk {
                     bytes.extend_from_slice(record);
                 }
             }
-            let (share, now) = (Arc::clone(self.lane.share()), Instant::now());
-            let lane = Arc::clone(&self.lane);
-            let Ok(room) = share.reserve(bytes.capacity()) else { return };
+            let Some(room) = self.ends.room(bytes.len()) else { return };
+            let (lane, now) = (Arc::clone(&self.lane), Instant::now());
             let batch = Batch::of_frame(lane, room, origin, now, bytes, places.into_iter());
             self.waiting.remove(&origin);
             self.ends.say(Word::Batch(Box::new(batch)));
@@ -131,7 +128,7 @@ impl Disk {
 
 /// A service with outages, throttles, lost records, refusals, and records that are bad. It says what it has
 /// taken.
-fn service(taken: Sender<Vec<u8>>) -> Stub {
+pub(super) fn service(taken: Sender<Vec<u8>>) -> Stub {
     Stub::start(move |put| {
         let (period, kind) = (put.number / 30 % 4, put.number % 7);
         if period == 2 && kind != 6 {
@@ -160,7 +157,7 @@ fn service(taken: Sender<Vec<u8>>) -> Stub {
     })
 }
 
-fn record(number: usize) -> Vec<u8> {
+pub(super) fn record(number: usize) -> Vec<u8> {
     let tail = match number % 97 {
         13 => "bad",
         50 if number > 400 => "spoils",
