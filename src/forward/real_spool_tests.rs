@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::spool_model_tests::{record, service};
@@ -150,7 +151,8 @@ fn over_several_lives_and_under_all_faults_every_record_is_delivered_once_or_is_
     const RECORDS: usize = 480;
     let dir = tempfile::tempdir().unwrap();
     let (take, taken) = crossbeam_channel::unbounded();
-    let stub = service(take);
+    let is_away = Arc::new(AtomicBool::new(false));
+    let stub = service(take, &is_away);
     let config = Config {
         request_records_max: 60,
         circuit_failures: 3,
@@ -165,8 +167,11 @@ fn over_several_lives_and_under_all_faults_every_record_is_delivered_once_or_is_
             let records: Vec<Vec<u8>> = (first..first + 40).map(record).collect();
             now.take(&records, first.is_multiple_of(80));
         }
-        // Most lives end early, with much in memory.
-        let (_left, was_accepted, new_letters) = now.end(MS * 300);
+        // Each life ends early, with much in memory and a service that is gone.
+        is_away.store(true, Ordering::SeqCst);
+        let (left, was_accepted, new_letters) = now.end(SOON);
+        assert!(left.records > 0);
+        is_away.store(false, Ordering::SeqCst);
         accepted += was_accepted;
         letters += new_letters;
     }

@@ -126,16 +126,25 @@ impl Disk {
     }
 }
 
+/// What every record is answered while the service is away.
+fn away() -> Reply {
+    Reply::error(400, "AccessDeniedException", "no")
+}
+
 /// A service with outages, throttles, lost records, refusals, and records that are bad. It says what it has
 /// taken.
-pub(super) fn service(taken: Sender<Vec<u8>>) -> Stub {
+pub(super) fn service(taken: Sender<Vec<u8>>, is_away: &Arc<AtomicBool>) -> Stub {
+    let is_away = Arc::clone(is_away);
     Stub::start(move |put| {
+        if is_away.load(Ordering::SeqCst) {
+            return away();
+        }
         let (period, kind) = (put.number / 30 % 4, put.number % 7);
         if period == 2 && kind != 6 {
             return Reply::error(500, "InternalFailure", "");
         }
         if period == 3 && kind < 3 {
-            return Reply::error(400, "AccessDeniedException", "no");
+            return away();
         }
         if put.records.iter().any(|record| record.ends_with(b"spoils")) {
             return Reply::error(400, "ValidationException", "1 validation error detected");
@@ -170,7 +179,7 @@ pub(super) fn record(number: usize) -> Vec<u8> {
 fn under_all_faults_at_once_every_record_is_delivered_or_on_disk_or_a_dead_letter() {
     const RECORDS: usize = 6_000;
     let (take, taken) = crossbeam_channel::unbounded();
-    let stub = service(take);
+    let stub = service(take, &Arc::default());
     let lane = lane("demo", 512 * 1024);
     let (spool, ends, words) = ends(64 * 1024);
     let open = Box::new(move |_: &Arc<Lane>| Some(spool.clone()));

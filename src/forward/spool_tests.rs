@@ -174,13 +174,18 @@ fn a_held_stream_keeps_nothing_in_memory_but_something_to_ask_with() {
         let Read::LetGo(origin) = desk.read() else { panic!("nothing is delivered") };
         assert!(let_go.insert(origin));
     }
-    let kept = *origins.difference(&let_go).next().unwrap();
+    let mut kept = *origins.difference(&let_go).next().unwrap();
     desk.wait_until("nothing is in memory alone", |desk| desk.rig.lane.records_in_memory() == 0);
     desk.rig.wait_until("one batch", |status| status.batches == 1);
     desk.wait_until("no backlog is wanted", |desk| !desk.ends.is_wanted());
-    // What comes now goes the same way; a group that the disk has already is let go at once.
-    desk.secured(77, &["durable"]);
-    assert_eq!(desk.read(), Read::LetGo(origin(77)));
+    // What comes now goes the same way, at once since the disk has it already: it, or the one before it.
+    desk.secured(77, &["durable", "too"]);
+    let gone = desk.read();
+    if gone == Read::LetGo(kept) {
+        kept = origin(77);
+    } else {
+        assert_eq!(gone, Read::LetGo(origin(77)));
+    }
     is_right.store(true, Ordering::SeqCst);
     let mut noted = Vec::new();
     while noted.len() < 2 {
