@@ -227,3 +227,19 @@ fn the_readme_s_metrics_table_is_what_the_stages_list() {
     let table = standpipe::telemetry::metrics_table(standpipe::app::METRICS);
     assert!(readme().contains(table.trim()), "paste this into README.md:\n{table}");
 }
+
+#[test]
+fn every_metric_that_the_readme_speaks_of_is_one() {
+    let metrics: BTreeSet<&str> = standpipe::app::METRICS
+        .iter()
+        .flat_map(|table| table.iter())
+        .map(|spec| spec.name)
+        .collect();
+    let text = readme();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let unknown: Vec<&str> = words
+        .filter(|word| ["_total", "_seconds", "_bytes"].iter().any(|unit| word.ends_with(unit)))
+        .filter(|word| word.starts_with("standpipe_") && !metrics.contains(word))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

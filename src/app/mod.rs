@@ -223,9 +223,10 @@ impl App {
         let Keeping { spool, words, volume, .. } = keeping;
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
-        // HOOK: the forwarder is given `words` and `spool.spools()` here, once it takes them.
-        drop(words);
-        let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
+        let spools = words.zip(spool.as_ref()).map(|(words, spool)| (spool.spools(), words));
+        let lanes = streams.all().iter().map(|stream| Arc::clone(&stream.lane)).collect();
+        let forward = Forward::start(config.forward, intake, post, spools, lanes)
+            .map_err(StartError::Forward)?;
 
         let ends = outlets
             .into_iter()
@@ -247,10 +248,16 @@ impl App {
             keys: keys.as_ref().map(Keys::watcher),
         };
         let sources = view.sources(metrics, level, &quit);
-        let admin = admin::start(&config.admin, sources).map_err(|error| {
-            lifecycle.advance(Phase::Stopped);
-            StartError::Admin(error)
-        })?;
+        let admin = match admin::start(&config.admin, sources) {
+            Ok(admin) => admin,
+            Err(error) => {
+                lifecycle.advance(Phase::Stopped);
+                if let Ok(ingest) = Arc::try_unwrap(ingest) {
+                    ingest.join();
+                }
+                return Err(StartError::Admin(error));
+            }
+        };
         lifecycle.advance(Phase::Serving);
         tracing::info!(
             data = %ingest.local_addr(),

@@ -188,6 +188,7 @@ fn delivery(status: &StreamStatus) -> Value {
         "records_waiting": status.records_waiting,
         "records_in_flight": status.records_in_flight,
         "records_set_aside": status.records_set_aside,
+        "records_spilling": status.records_spilling,
         "requests_in_flight": status.requests_in_flight,
         "requests_in_flight_limit": status.requests_in_flight_limit,
         "oldest_age_seconds": status.oldest_accepted_at.map(seconds),

@@ -214,7 +214,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "The Region. Otherwise it is that of the environment, the profile or the instance.",
         |draft| &mut draft.config.forward.upstream.region),
     Key::new("upstream", "endpoint", ENDPOINT,
-        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and never read.",
+        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and not used for it.",
         |draft| &mut draft.config.forward.upstream.endpoint),
     Key::new("upstream", "profile", PROFILE,
         "The named profile of the AWS configuration files.",
@@ -284,6 +284,9 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("forward", "hold_max_ms", ms(1, 24 * HOUR_MS),
         "The longest such wait.",
         |draft| &mut draft.config.forward.hold_max),
+    Key::new("forward", "spool_blocked_after_ms", ms(0, HOUR_MS),
+        "How long a stream is held, or its circuit open, before what is in memory alone goes to the spool.",
+        |draft| &mut draft.config.forward.spool_blocked_after),
 
     Key::new("admin", "listen", ADDRESS,
         "Where health, metrics, status and what changes something are served.",

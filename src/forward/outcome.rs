@@ -148,6 +148,7 @@ fn of_code(code: Code, status: u16, message: &str) -> Class {
         | Code::UnknownOperation
         | Code::HttpClientError
         | Code::Missing
+        | Code::DeadLetterStore
         | Code::NoRegion
         | Code::NoCredentials
         | Code::Unbuildable => Class::Hold,
