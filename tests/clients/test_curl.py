@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import requests
 import zstandard
-from harness import REPOSITORY, Ledger, configuration, environment, tool, wait_for_all
+from harness import REPOSITORY, Ledger, configuration, emulator_of, environment, tool, wait_for_all, wait_until
 
 NDJSON = "application/x-ndjson"
 RECORD_BYTES_MAX = 1_024_000
@@ -127,6 +128,23 @@ def test_the_level_delivered_is_answered_with_the_ids_of_the_service(embedded):
     assert (status, answer["ack"], len(answer["record_ids"])) == (200, "delivered", 3)
     # The service has them; into an object it writes them in its own time.
     ledger.check_exactly_once(wait_for_all(ledger, lambda: embedded.delivered("demo")))
+
+
+def test_what_nobody_asked_for_is_durable_and_lies_sealed_on_the_disk(start):
+    pipe = start("--embedded", env={"STANDPIPE_DEFAULTS_ACK": ""})
+    requests.put(f"{emulator_of(pipe)}/emulator/faults", json={"outage": "unavailable"}, timeout=10)
+
+    status, _, _, answer = curl(pipe.records_url("demo"), body=b"marked-record")
+
+    assert (status, answer["ack"]) == (200, "durable")
+    pipe.kill()
+    spool = pipe.home / "standpipe-data" / "spool"
+    assert [path for path in spool.rglob("*.seg") if path.stat().st_size > 0]
+    assert not [path for path in spool.rglob("*") if path.is_file() and b"marked" in path.read_bytes()]
+    # The emulator has forgotten its outage, and remembers its keys.
+    again = start("--embedded", env={"STANDPIPE_DEFAULTS_ACK": ""})
+    wait_until("the record of the last life is delivered", lambda: b"marked-record" in again.delivered("demo"))
+    again.stop()
 
 
 def test_http_2_with_prior_knowledge_is_spoken_on_the_same_port(embedded):
