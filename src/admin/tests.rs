@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::connection::{HEAD_BYTES_MAX, Limits};
 use super::server::start_within;
-use super::{Admin, Config, METRICS, Sources, StartError, start};
+use super::{Admin, Config, METRICS, ReplayRefused, ReplayRequest, Sources, StartError, start};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::telemetry::logs::{self, Look};
 use crate::telemetry::{MetricsHandle, metrics::recorder};
@@ -51,10 +51,19 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
         }),
         metrics: Box::new(move || metrics.render()),
         upkeep: Box::new(move || add_one(&upkeeps)),
+        replay: Box::new(|request| Box::pin(async move { replayed(&request) })),
         quit: Box::new(move || add_one(&quits)),
         log_level,
     };
     (sources, life, counters)
+}
+
+/// A spool that knows one stream.
+fn replayed(request: &ReplayRequest) -> Result<Value, ReplayRefused> {
+    match request.stream.as_str() {
+        "demo" => Ok(json!({ "ids": request.ids, "segment_max": request.segment_max })),
+        _ => Err(ReplayRefused::UnknownStream),
+    }
 }
 
 fn add_one(counter: &AtomicUsize) {
@@ -200,6 +209,24 @@ fn readyz_says_why_it_is_not_ready() {
     assert_eq!((reply.status, reply.body.as_str()), (200, "ready\n"));
     let reply = rig.get("/readyz?verbose");
     assert_eq!(reply.body, "ready\nphase: serving\nin the way: nothing\n");
+}
+
+#[test]
+fn a_replay_is_handed_on_with_its_stream_and_needs_the_token() {
+    let rig = Rig::with_token(config());
+    let replay = |stream: &str, token, body| {
+        let path = format!("/v1/dead-letters/{stream}/replay");
+        rig.send("POST", &path, token, body)
+    };
+    assert_eq!(replay("demo", None, "").status, 401);
+    let some = replay("demo", Some(TOKEN), r#"{"ids":["a"],"segment_max":"b"}"#);
+    assert_eq!((some.status, some.json()), (200, json!({ "ids": ["a"], "segment_max": "b" })));
+    assert_eq!(replay("demo", Some(TOKEN), "").json()["ids"], json!([]));
+    let unknown = replay("other", Some(TOKEN), "");
+    assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("unknown_stream")));
+    let bad = replay("demo", Some(TOKEN), "[]");
+    assert_eq!((bad.status, &bad.json()["code"]), (400, &json!("bad_replay")));
+    assert_eq!(rig.send("GET", "/v1/dead-letters/demo/replay", Some(TOKEN), "").status, 405);
 }
 
 #[test]

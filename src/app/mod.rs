@@ -12,6 +12,7 @@
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
 mod open_files;
+mod replay;
 mod signals;
 mod status;
 mod stop;

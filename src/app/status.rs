@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::replay;
 use crate::admin::Sources;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
@@ -44,6 +45,8 @@ impl View {
                 rendered.render()
             }),
             upkeep: Box::new(move || kept.upkeep()),
+            // HOOK: the spool's `Spools`, once the process has one.
+            replay: replay::over(self.streams, None),
             quit: Box::new(move || quit.notify_one()),
             log_level,
         }
