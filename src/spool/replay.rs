@@ -63,6 +63,8 @@ pub(super) struct Replay {
     /// What is to be gone through, once it has begun.
     segments: Option<VecDeque<u64>>,
     reading: Option<Box<Tracked>>,
+    /// What has to come before it goes on.
+    waits_for: Option<String>,
     done: Replayed,
 }
 
@@ -70,7 +72,7 @@ pub(super) struct Replay {
 enum Step {
     GoOn,
     /// Something has to come first.
-    WaitUntil(Instant),
+    WaitUntil(Instant, &'static str),
     Through,
 }
 
@@ -100,7 +102,8 @@ impl std::fmt::Debug for Replay {
 
 impl Replay {
     pub(super) fn new(ask: ReplayAsk, answer: Sender<Replayed>) -> Self {
-        Self { ask, answer, segments: None, reading: None, done: Replayed::default() }
+        let done = Replayed::default();
+        Self { ask, answer, segments: None, reading: None, waits_for: None, done }
     }
 
     /// Does the next piece. Says when to be called again; nothing when it is over and was answered.
@@ -109,14 +112,21 @@ impl Replay {
             return self.end(writer, Some(NotDurable::Stopping.sentence().to_owned()));
         }
         if now >= self.ask.until {
-            return self.end(writer, None);
+            let why = self.waits_for.take();
+            return self.end(writer, why);
         }
-        if let Some(retry_at) = writer.trouble.waits(now).and(writer.trouble.retry_at()) {
+        if let (Some(why), Some(retry_at)) = (writer.trouble.waits(now), writer.trouble.retry_at())
+        {
+            self.waits_for = Some(why.sentence().to_owned());
             return Some(Turn::At(retry_at.min(self.ask.until)));
         }
+        self.waits_for = None;
         match self.step(writer, now) {
             Ok(Step::GoOn) => Some(Turn::Again),
-            Ok(Step::WaitUntil(at)) => Some(Turn::At(at.min(self.ask.until))),
+            Ok(Step::WaitUntil(at, why)) => {
+                self.waits_for = Some(why.to_owned());
+                Some(Turn::At(at.min(self.ask.until)))
+            }
             Ok(Step::Through) => {
                 self.done.is_through = true;
                 self.end(writer, None)
@@ -209,7 +219,10 @@ impl Replay {
             Loaded::Ready { segment, .. } => self.reading = Some(segment),
             Loaded::Pending => {
                 self.segments.get_or_insert_default().push_front(id);
-                return Ok(Step::WaitUntil(now + KEY_INTERVAL));
+                return Ok(Step::WaitUntil(
+                    now + KEY_INTERVAL,
+                    "the key of the dead letters is on its way",
+                ));
             }
             Loaded::Unborn => writer.take_letters_away(id)?,
             Loaded::Waits(why) => self.leave_out(id, &why),

@@ -268,19 +268,6 @@ impl Rig {
         })
     }
 
-    /// Keeps records on disk alone.
-    pub(super) fn spill(&self, records: &[&str]) {
-        let spill = super::Spill {
-            id: 0,
-            opened_at: std::time::Instant::now(),
-            lengths: records.iter().map(|record| u32::try_from(record.len()).unwrap()).collect(),
-            bytes: records.concat().into_bytes(),
-        };
-        self.stream.spill(spill).unwrap();
-        let super::Word::Spooled { result: Ok(origin), .. } = self.word() else { panic!() };
-        self.stream.let_go(origin);
-    }
-
     /// Makes a record a dead letter, as if it had never been on disk.
     pub(super) fn set_aside(&self, record: &str, code: &str) {
         self.stream.set_aside(super::Letter {

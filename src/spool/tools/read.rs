@@ -3,10 +3,11 @@
 use std::io;
 
 use super::super::letter::{self, LetterId, LetterView};
+use super::super::noted::Noted;
 use super::files::{Place, SegmentFile};
 use super::keys::Keys;
 use super::list::Inspector;
-use super::walk::Report;
+use super::walk::{Opened, Report};
 use crate::record::StreamName;
 
 /// A record, in the clear.
@@ -67,16 +68,16 @@ impl Inspector {
         on: &mut dyn FnMut(&RecordOut<'_>) -> io::Result<()>,
         progress: &mut dyn FnMut(u64),
     ) -> io::Result<Report> {
-        self.each(file, keys, is_all, progress, &mut |frame, number, noted, accepted, data| {
+        self.each(file, keys, is_all, progress, &mut |one| {
             on(&RecordOut {
                 stream: &file.stream,
                 place: file.place,
                 segment: file.id,
-                frame,
-                number,
-                accepted_unix_ms: accepted,
-                is_delivered: (file.place != Place::Quarantine).then_some(noted),
-                data,
+                frame: one.frame,
+                number: one.number,
+                accepted_unix_ms: one.opened_unix_ms,
+                is_delivered: (file.place != Place::Quarantine).then_some(one.is_noted),
+                data: one.data,
             })
         })
     }
@@ -93,25 +94,25 @@ impl Inspector {
         on: &mut dyn FnMut(&LetterOut<'_>) -> io::Result<()>,
         progress: &mut dyn FnMut(u64),
     ) -> io::Result<Report> {
-        self.each(file, keys, is_all, progress, &mut |frame, number, is_replayed, _, data| {
+        self.each(file, keys, is_all, progress, &mut |one| {
             // What opens was written by us, so that it is a letter; bytes that are none are shown as they are.
-            let letter = letter::decode(data).unwrap_or(LetterView {
+            let letter = letter::decode(one.data).unwrap_or(LetterView {
                 reason: "unknown",
                 code: "",
                 message: "",
                 set_aside_unix_ms: 0,
                 accepted_unix_ms: 0,
-                record: data,
+                record: one.data,
             });
             on(&LetterOut {
                 stream: &file.stream,
-                id: LetterId { segment: file.id, frame, number },
+                id: LetterId { segment: file.id, frame: one.frame, number: one.number },
                 reason: letter.reason,
                 code: letter.code,
                 message: letter.message,
                 set_aside_unix_ms: letter.set_aside_unix_ms,
                 accepted_unix_ms: letter.accepted_unix_ms,
-                is_replayed,
+                is_replayed: one.is_noted,
                 data: letter.record,
             })
         })
@@ -123,15 +124,16 @@ impl Inspector {
         keys: &mut Keys<'_>,
         is_all: bool,
         progress: &mut dyn FnMut(u64),
-        on: &mut dyn FnMut(u32, u16, bool, u64, &[u8]) -> io::Result<()>,
+        on: &mut dyn FnMut(One<'_>) -> io::Result<()>,
     ) -> io::Result<Report> {
-        let needed = |frame, noted: &super::super::noted::Noted| is_all || !noted.is_whole(frame);
-        let mut take = |opened: super::walk::Opened<'_>| {
+        let needed = |frame, noted: &Noted| is_all || !noted.is_whole(frame);
+        let mut take = |opened: Opened<'_>| {
             let (frame, mut given) = (opened.head.index, 0);
+            let opened_unix_ms = opened.payload.opened_unix_ms();
             for (data, number) in opened.payload.records().zip(0_u16..) {
                 let is_noted = opened.noted.is_noted(frame, number);
                 if is_all || !is_noted {
-                    on(frame, number, is_noted, opened.payload.opened_unix_ms(), data)?;
+                    on(One { frame, number, is_noted, opened_unix_ms, data })?;
                     given += 1;
                 }
             }
@@ -139,4 +141,13 @@ impl Inspector {
         };
         self.walk(file, keys, needed, &mut take, progress)
     }
+}
+
+/// One record of a frame.
+struct One<'a> {
+    frame: u32,
+    number: u16,
+    is_noted: bool,
+    opened_unix_ms: u64,
+    data: &'a [u8],
 }
