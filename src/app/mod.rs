@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Config ─► App::start ─► emulator (embedded only)     one thread
+//!                          keys                         one thread
 //!                          streams, hand-off, post      no thread
 //!                          forward                      one thread
 //!                          ingest                       one thread a worker
@@ -11,6 +12,7 @@
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod keys;
 mod open_files;
 mod replay;
 mod signals;
@@ -30,10 +32,12 @@ pub use stop::Stopped;
 
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
+use crate::encryption::{self, Keys};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
 use crate::pipeline::{self, HANDOFF_BATCHES_MAX, handoff, post};
+use crate::record::StreamName;
 use crate::telemetry::{self, LevelHandle, MetricSpec, MetricsHandle};
 
 /// Everything that can be configured, by stage.
@@ -43,6 +47,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// The data listener and the streams.
     pub ingest: ingest::Config,
+    /// The data keys, if there are any.
+    pub encryption: Option<encryption::Config>,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -58,6 +64,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     ingest::METRICS,
     pipeline::metrics::METRICS,
     forward::METRICS,
+    encryption::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
@@ -72,6 +79,7 @@ pub struct App {
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
     forward: Forward,
+    keys: Option<Keys>,
     admin: Admin,
     emulator: Option<Emulator>,
 }
@@ -83,6 +91,8 @@ pub enum StartError {
     Telemetry(String),
     /// The emulator did not start.
     Emulator(embedded::StartError),
+    /// The data keys can not be had.
+    Keys(encryption::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -98,6 +108,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Telemetry(error) => f.write_str(error),
             Self::Emulator(error) => error.fmt(f),
+            Self::Keys(error) => error.fmt(f),
             Self::Forward(error) => error.fmt(f),
             Self::Ingest(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
@@ -150,13 +161,20 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+            if let Some(encryption) = &mut config.encryption {
+                encryption.upstream.endpoint = Some(emulator.endpoint_url());
+                encryption.key.get_or_insert_with(|| emulator.key_arn().to_owned());
+            }
         }
+        let keys = config.encryption.map(|keys| Keys::start(&keys, &names(&config.ingest)));
+        let keys = keys.transpose().map_err(StartError::Keys)?;
         let lifecycle = Lifecycle::new();
         let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest));
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
         let (post, mailboxes) = post(config.ingest.workers);
-        let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
+        let forward = Forward::start(config.forward, intake, post, None, Vec::new())
+            .map_err(StartError::Forward)?;
 
         let ends = outlets
             .into_iter()
@@ -174,6 +192,7 @@ impl App {
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
             forward: forward.watcher(),
+            keys: keys.as_ref().map(Keys::watcher),
         };
         let sources = view.sources(metrics, level, &quit);
         let admin = admin::start(&config.admin, sources).map_err(StartError::Admin);
@@ -181,6 +200,9 @@ impl App {
             Ok(admin) => admin,
             Err(error) => {
                 lifecycle.advance(Phase::Stopped);
+                if let Ok(ingest) = Arc::try_unwrap(ingest) {
+                    ingest.join();
+                }
                 return Err(error);
             }
         };
@@ -192,7 +214,7 @@ impl App {
             "listening"
         );
         let config = config.lifecycle;
-        Ok(Self { config, lifecycle, quit, streams, ingest, forward, admin, emulator })
+        Ok(Self { config, lifecycle, quit, streams, ingest, forward, keys, admin, emulator })
     }
 
     /// Says on stdout what somebody who tries it out can do next.
@@ -222,6 +244,11 @@ impl App {
         // Who closed stdout does not want to read this.
         let _is_read = std::io::stdout().write_all(text.as_bytes()).is_ok();
     }
+}
+
+/// The streams that are known by name.
+fn names(ingest: &ingest::Config) -> Vec<StreamName> {
+    ingest.streams.iter().map(|stream| stream.name.clone()).collect()
 }
 
 /// Half a pipe is worse than none: a thread that panics ends the process, for a supervisor to start anew.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::replay;
 use crate::admin::Sources;
+use crate::encryption;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
@@ -23,6 +24,7 @@ pub(super) struct View {
     pub(super) streams: Arc<Streams>,
     pub(super) ingest: Arc<Ingest>,
     pub(super) forward: Watcher,
+    pub(super) keys: Option<encryption::Watcher>,
 }
 
 impl View {
@@ -58,6 +60,9 @@ impl View {
         if !self.forward.is_alive() {
             stalled.push("forward".to_owned());
         }
+        if self.keys.as_ref().is_some_and(|keys| !keys.is_alive()) {
+            stalled.push("encryption".to_owned());
+        }
         stalled
     }
 
@@ -67,6 +72,9 @@ impl View {
         pipeline::metrics::show(lanes, self.memory_bytes_max);
         self.ingest.refresh_metrics();
         forward::metrics::show(&self.forward.status(), Instant::now());
+        if let Some(keys) = &self.keys {
+            keys.show_metrics();
+        }
     }
 
     fn status(&self) -> Value {
@@ -112,6 +120,7 @@ impl View {
             "memory_bytes": memory_bytes,
             "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
+            "keys": self.keys.as_ref().map(|keys| super::keys::shown(&keys.status())),
         })
     }
 }
@@ -128,6 +137,7 @@ fn delivery(status: &StreamStatus) -> Value {
         "records_waiting": status.records_waiting,
         "records_in_flight": status.records_in_flight,
         "records_set_aside": status.records_set_aside,
+        "records_spilling": status.records_spilling,
         "requests_in_flight": status.requests_in_flight,
         "requests_in_flight_limit": status.requests_in_flight_limit,
         "oldest_age_seconds": status.oldest_accepted_at.map(seconds),

@@ -36,7 +36,8 @@ impl App {
     }
 
     async fn stop(self, reason: &'static str, mut signals: Signals) -> Stopped {
-        let Self { config, lifecycle, quit: _, streams, ingest, forward, admin, emulator } = self;
+        let Self { config, lifecycle, quit: _, streams, ingest, forward, keys, admin, emulator } =
+            self;
         tracing::info!(reason, grace_ms = millis(config.grace), "stopping");
         let deadline = Instant::now() + config.grace;
         lifecycle.advance(Phase::Draining);
@@ -66,6 +67,9 @@ impl App {
             ingest.join();
         }
         let records_lost = name_losses(&streams);
+        if let Some(keys) = keys {
+            keys.stop();
+        }
         if let Some(Err(error)) = emulator.map(Emulator::stop) {
             tracing::error!(%error, "the emulator did not stop as it should");
         }

@@ -4,15 +4,20 @@ use std::fmt::Write as _;
 
 use crate::app;
 use crate::config::Preset;
+use crate::encryption;
 use crate::forward;
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
+use crate::spool::Provider;
 
 use super::args;
 use super::exit::{Exit, Failure};
 
 /// How many streams are listed one by one.
 const STREAMS_LISTED_MAX: usize = 20;
+
+/// The stream that a data key is made for when none is named.
+const ANY_STREAM: &str = "check";
 
 pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
     let loaded = super::load(check.config.path.as_deref(), Preset::Service)?;
@@ -33,7 +38,14 @@ fn live(config: &app::Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
     super::print(&lines.concat())?;
+    let keys_are_ill = match &config.encryption {
+        Some(encryption) => !live_keys(&runtime, encryption, &names)?,
+        None => false,
+    };
     match looks.iter().filter(|look| !look.is_well).count() {
+        0 if keys_are_ill => {
+            Err(Failure::new(Exit::Unavailable, "no data keys can be had now".to_owned()))
+        }
         0 => Ok(()),
         ill => {
             let message = format!("{ill} of {} streams can not be delivered to now", looks.len());
@@ -42,12 +54,28 @@ fn live(config: &app::Config) -> Result<(), Failure> {
     }
 }
 
+/// Has a data key made and unwrapped. Says whether that went well.
+fn live_keys(
+    runtime: &tokio::runtime::Runtime,
+    encryption: &encryption::Config,
+    names: &[StreamName],
+) -> Result<bool, Failure> {
+    let any = || ANY_STREAM.parse().expect("it is a name within the limits");
+    let stream = names.first().cloned().unwrap_or_else(any);
+    let look = runtime
+        .block_on(encryption::look(encryption, &stream))
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    super::print(&format!("live      {}\n", look.said))?;
+    Ok(look.is_well)
+}
+
 /// What somebody wants to know before they start it.
 fn facts(config: &app::Config) -> String {
     let mut lines = vec!["ok: the configuration has no faults".to_owned()];
     lines.extend(listeners(config));
     lines.extend(streams(config));
     lines.push(upstream(config));
+    lines.extend(config.encryption.as_ref().map(keys));
     lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
     let mut out = String::new();
     for line in lines {
@@ -91,6 +119,19 @@ fn streams(config: &app::Config) -> Vec<String> {
 
 fn levels(settings: &StreamSettings) -> String {
     format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+fn keys(encryption: &encryption::Config) -> String {
+    let by = match (encryption.provider, &encryption.key, &encryption.file) {
+        (Provider::Kms, Some(key), _) => key.clone(),
+        (Provider::File, _, Some(file)) => format!("the file {}, which is not KMS", file.display()),
+        _ => "nothing that is named".to_owned(),
+    };
+    let more = match encryption.decrypt_only.len() {
+        0 => String::new(),
+        count => format!(", and {count} more keys open old segments"),
+    };
+    format!("keys      data keys are wrapped under {by}{more}")
 }
 
 fn upstream(config: &app::Config) -> String {

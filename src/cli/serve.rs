@@ -49,6 +49,8 @@ fn failure(error: StartError) -> Failure {
         StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
             Exit::Unavailable
         }
+        StartError::Keys(error) if error.is_configuration() => Exit::Configuration,
+        StartError::Keys(_) => Exit::Unavailable,
         StartError::Admin(error) if error.is_configuration() => Exit::Configuration,
         StartError::Admin(_) => Exit::Unavailable,
         StartError::Telemetry(_) | StartError::Signals(_) => Exit::Internal,

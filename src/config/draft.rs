@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::forward::Credentials;
+use crate::aws::{Credentials, Upstream, key_region};
 use crate::ingest::{AnyStream, Delimiter, Framing, RepeatsConfig, StreamConfig, StreamSettings};
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
-use crate::{admin, app, forward, ingest, lifecycle, telemetry};
+use crate::spool::Provider;
+use crate::{admin, app, encryption, forward, ingest, lifecycle, telemetry};
 
 use super::fault::Place;
 
@@ -28,6 +29,8 @@ pub(super) struct Draft {
     pub(super) repeats: RepeatsConfig,
     /// How many streams there may be that are not named. 0 is none.
     pub(super) any_streams_max: usize,
+    /// How data keys are had. Its upstream has only the endpoint; the rest is that of `forward`.
+    pub(super) keys: encryption::Config,
     pub(super) defaults: StreamDraft,
     pub(super) streams: BTreeMap<StreamName, NamedStream>,
     /// Where each key was set. One that is not here has its default.
@@ -115,6 +118,7 @@ impl Default for Draft {
             config: app::Config {
                 memory_bytes_max: MEMORY_BYTES_MAX,
                 ingest: ingest::Config::default(),
+                encryption: None,
                 forward: forward::Config::default(),
                 admin: admin::Config::default(),
                 telemetry: telemetry::Config::default(),
@@ -124,6 +128,7 @@ impl Default for Draft {
             repeats_enabled: false,
             repeats: RepeatsConfig::default(),
             any_streams_max: 0,
+            keys: encryption::Config::default(),
             defaults: StreamDraft { settings, memory_floor_bytes: None },
             streams: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -138,6 +143,38 @@ impl Draft {
         draft.config.forward.upstream.credentials = Credentials::Embedded;
         draft.config.forward.upstream.region = Some("us-east-1".to_owned());
         draft
+    }
+
+    /// Whether it is for `--embedded`.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.config.forward.upstream.credentials == Credentials::Embedded
+    }
+
+    /// Whether data keys are wanted: the emulator has some to give, or somebody named who is to wrap them.
+    pub(super) fn needs_keys(&self) -> bool {
+        let keys = &self.keys;
+        self.is_embedded()
+            || keys.provider == Provider::File
+            || keys.key.is_some()
+            || keys.file.is_some()
+            || !keys.decrypt_only.is_empty()
+    }
+
+    fn encryption(&self) -> encryption::Config {
+        let shared = &self.config.forward.upstream;
+        let endpoint = self.keys.upstream.endpoint.clone();
+        // KMS is asked where its key is, which need not be where the streams are.
+        let arn = self.keys.key.iter().chain(&self.keys.decrypt_only).next();
+        let region = arn.and_then(|arn| key_region(arn)).map(str::to_owned);
+        encryption::Config {
+            upstream: Upstream {
+                region: region.or_else(|| shared.region.clone()),
+                fips: shared.fips && endpoint.is_none(),
+                endpoint,
+                ..shared.clone()
+            },
+            ..self.keys.clone()
+        }
     }
 
     /// A stream before its own keys are set.
@@ -227,6 +264,7 @@ impl Draft {
             ..stream.settings.clone()
         };
         let mut config = self.config.clone();
+        config.encryption = self.needs_keys().then(|| self.encryption());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {

@@ -4,7 +4,10 @@
 //! are not repeated here: they are those of the stages' `Config`, read through the same accessor.
 
 use super::draft::{Draft, StreamDraft};
-use super::kind::{ADDRESS, ENDPOINT, FILTER, Kind, PATH, PROFILE, PROXY, REGION, Unit};
+use super::kind::{
+    ADDRESS, APPLICATION, ENDPOINT, FILTER, KEY_ARN, KEY_ARNS, KMS_ENDPOINT, Kind, PATH, PROFILE,
+    PROXY, REGION, Unit,
+};
 use super::value::Setting;
 
 /// One key. `T` is what it sets a field of.
@@ -162,7 +165,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "The Region. Otherwise it is that of the environment, the profile or the instance.",
         |draft| &mut draft.config.forward.upstream.region),
     Key::new("upstream", "endpoint", ENDPOINT,
-        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and never read.",
+        "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and not used for it.",
         |draft| &mut draft.config.forward.upstream.endpoint),
     Key::new("upstream", "profile", PROFILE,
         "The named profile of the AWS configuration files.",
@@ -176,6 +179,34 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("upstream", "fips", Kind::Switch,
         "Whether the FIPS endpoints are used.",
         |draft| &mut draft.config.forward.upstream.fips),
+
+    Key::new("keys", "provider", Kind::Word(&["kms", "file"]),
+        "Who wraps the data keys of the spool: `kms`, or a `file` for those without KMS.",
+        |draft| &mut draft.keys.provider),
+    Key::new("keys", "key", KEY_ARN,
+        "The KMS key that new data keys are wrapped under. It is asked in its own Region, as who `[upstream]` says.",
+        |draft| &mut draft.keys.key),
+    Key::new("keys", "decrypt_only", KEY_ARNS,
+        "KMS keys that old segments may be opened with, after a change of `key`. No other is ever asked to unwrap.",
+        |draft| &mut draft.keys.decrypt_only),
+    Key::new("keys", "file", PATH,
+        "The key file of the provider `file`, made when it is not there. With `kms` it only opens old segments.",
+        |draft| &mut draft.keys.file),
+    Key::new("keys", "endpoint", KMS_ENDPOINT,
+        "The URL of KMS. Otherwise it is the Region's own.",
+        |draft| &mut draft.keys.upstream.endpoint),
+    Key::new("keys", "application", APPLICATION,
+        "What the encryption context calls the application, as `standpipe:application` beside `standpipe:stream`.",
+        |draft| &mut draft.keys.application),
+    Key::new("keys", "soft_age_ms", ms(1_000, 30 * 24 * HOUR_MS),
+        "The age at which a data key is renewed, shortened by up to a tenth at random. One that sealed nothing is kept for half of `hard_age_ms`.",
+        |draft| &mut draft.keys.soft_age),
+    Key::new("keys", "hard_age_ms", ms(1_000, 30 * 24 * HOUR_MS),
+        "The age from which a data key seals nothing more, when KMS has been away all that time. `durable` is 503 then.",
+        |draft| &mut draft.keys.hard_age),
+    Key::new("keys", "key_bytes_max", bytes(MIB, 1024 * GIB),
+        "After how many sealed bytes a data key is renewed.",
+        |draft| &mut draft.keys.key_bytes_max),
 
     Key::new("forward", "connect_timeout_ms", ms(10, 5 * MINUTE_MS),
         "How long a connection to the service may take to be made.",

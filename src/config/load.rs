@@ -188,11 +188,13 @@ impl Loading {
             self.draft.add_stream(demo, Place::Option("--embedded"));
         }
         for (slot, place) in &self.draft.origins {
-            if slot.scope == Scope::Table("upstream") && slot.key != "region" {
-                let message =
-                    format!("--embedded brings its own upstream; drop {slot} or --embedded");
-                self.faults.push(Fault::new(place.clone(), message));
-            }
+            let brings = match &slot.scope {
+                Scope::Table("upstream") if slot.key != "region" => "upstream",
+                Scope::Table("keys") if slot.key == "endpoint" => "KMS",
+                _ => continue,
+            };
+            let message = format!("--embedded brings its own {brings}; drop {slot} or --embedded");
+            self.faults.push(Fault::new(place.clone(), message));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What has to hold between values that are right each by itself. Pure.
 
+mod keys;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +31,7 @@ pub(super) fn faults(draft: &Draft, is_readable: fn(&Path) -> Result<(), String>
     relations.times();
     relations.listeners();
     relations.upstream();
+    relations.keys();
     relations.files(is_readable);
     relations.broken
 }

@@ -1,11 +1,12 @@
 //! Tests of the whole stage: what is loaded, what is refused and with which words.
 
+mod data_keys;
 mod faults;
 mod keys;
 mod panics;
 
 use super::{Loaded, Preset, Sources, load};
-use crate::forward::Credentials;
+use crate::aws::Credentials;
 use crate::record::Ack;
 
 /// The name of the file in the messages.

@@ -102,26 +102,24 @@ async fn put(
 ) -> Result<Answer, Refusal> {
     let body = read(worker, request).await?;
     let invocation = request.headers().get(&INVOCATION_HEADER);
-    let (true, Some(invocation)) = (worker.shared.repeats.is_some(), invocation) else {
+    let (Some(repeats), Some(invocation)) = (&worker.shared.repeats, invocation) else {
         return put_once(worker, request.headers(), body, shape).await;
     };
-    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
-    let (worker, invocation) = (Rc::clone(worker), invocation.clone());
-    let headers = request.headers().clone();
-    tokio::task::spawn_local(async move {
-        let Some(repeats) = &worker.shared.repeats else {
-            return put_once(&worker, &headers, body, shape).await;
-        };
-        match repeats.turn(invocation.as_bytes(), shape == Shape::Single, body.bytes()).await {
-            Turn::Again(remembered) => {
-                worker.metrics.repeated();
-                Ok(remembered.answer())
-            }
-            Turn::First(first) => {
-                let answer = put_once(&worker, &headers, body, shape).await?;
-                Ok(first.remember(answer).await)
-            }
+    // A repeat waits with its client, and goes with it.
+    let is_single = shape == Shape::Single;
+    let first = match repeats.turn(invocation.as_bytes(), is_single, body.bytes()).await {
+        Turn::First(first) => first,
+        Turn::Again(remembered) => {
+            worker.metrics.repeated();
+            return Ok(remembered.answer());
         }
+    };
+    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
+    let (worker, headers) = (Rc::clone(worker), request.headers().clone());
+    tokio::task::spawn_local(async move {
+        let _counted = worker.shared.unattended.enter().ok_or(Refusal::TooManyRequests)?;
+        let answer = put_once(&worker, &headers, body, shape).await?;
+        Ok(first.remember(answer).await)
     })
     .await
     .unwrap_or(Err(Refusal::Stopping))

@@ -32,6 +32,8 @@ mod counts;
 mod cursor;
 mod dirs;
 #[cfg(test)]
+pub(crate) mod double;
+#[cfg(test)]
 mod faulty;
 mod frame;
 mod fs;

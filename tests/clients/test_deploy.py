@@ -213,8 +213,13 @@ def test_the_policy_allows_named_actions_on_named_resources_and_no_more():
     assert sorted(actions) == [
         "firehose:PutRecordBatch",
         "kms:Decrypt",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
         "kms:GenerateDataKey",
     ]
+    # The context is what the data keys of the spool are wrapped with; its name is the key of the condition.
+    conditions = [s["Condition"] for s in policy["Statement"] if "Condition" in s]
+    assert conditions == [{"StringEquals": {"kms:EncryptionContext:standpipe:application": "standpipe"}}]
 
 
 # --- Prometheus ---------------------------------------------------------------------------------
