@@ -300,7 +300,7 @@ fn an_unknown_path_is_told_what_exists() {
     assert_eq!(problem["code"], "not_found");
     assert_eq!(problem["status"], 404);
     let there = problem["endpoints"].as_array().unwrap();
-    assert_eq!(there.len(), 7);
+    assert_eq!(there.len(), 8);
     assert!(there.contains(&json!("GET, HEAD, PUT /v1/log-level")), "{there:?}");
     assert!(reply.body.len() < 1_000, "an unknown path is not repeated in full");
     assert_eq!(rig.counted("standpipe_admin_requests_total{endpoint=\"none\",status=\"4xx\"}"), 1);

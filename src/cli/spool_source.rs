@@ -1,11 +1,12 @@
 //! Where the spool is and who has its keys: from the configuration, as `serve` has it.
 //!
-//! HOOK: the one place that the tools are connected at when the configuration knows the spool and the keys.
+//! The one place in which the tools are connected to the configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Loaded, Preset};
+use crate::encryption::Keys;
 use crate::spool::KeyRing;
 use crate::spool::tools::{Inspector, ListError};
 
@@ -35,13 +36,35 @@ pub(super) fn inspector(place: &args::Place) -> Result<Inspector, Failure> {
     Ok(Inspector::new(dir(place)?))
 }
 
-/// Who unwraps the keys of segments.
-pub(super) fn ring(place: &args::Place) -> Result<Arc<dyn KeyRing>, Failure> {
-    // HOOK: the keys of `loaded.config.encryption`, started for no stream, so that none is made.
-    let _loaded = load(&place.config)?;
-    let message =
-        "no keys are configured ([keys]); without them nothing in the spool can be opened";
-    Err(Failure::new(Exit::Configuration, message))
+/// Who unwraps the keys of segments, for as long as this lives.
+pub(super) struct Ring {
+    ring: Arc<dyn KeyRing>,
+    _keys: Keys,
+}
+
+impl Ring {
+    pub(super) fn as_ref(&self) -> &dyn KeyRing {
+        self.ring.as_ref()
+    }
+}
+
+/// The keys of the configuration, started for no stream, so that none is made.
+pub(super) fn ring(place: &args::Place) -> Result<Ring, Failure> {
+    let refused = |message: String| Failure::new(Exit::Configuration, message);
+    let Some(config) = load(&place.config)?.config.encryption else {
+        let message =
+            "no keys are configured ([keys]): without them nothing in the spool can be opened";
+        return Err(refused(message.to_owned()));
+    };
+    if let Some(file) = config.file.as_ref().filter(|file| !file.exists()) {
+        // A start of standpipe makes one; it would open nothing of what is there.
+        return Err(refused(format!("the key file {} is not there (keys.file)", file.display())));
+    }
+    let keys = Keys::start(&config, &[]).map_err(|error| {
+        let exit = if error.is_configuration() { Exit::Configuration } else { Exit::Internal };
+        Failure::new(exit, error.to_string())
+    })?;
+    Ok(Ring { ring: keys.ring(), _keys: keys })
 }
 
 impl From<ListError> for Failure {
