@@ -39,6 +39,9 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     fn is_volatile(&self, path: &Path) -> io::Result<bool>;
     /// Locks a file for this process, making it when it is not there.
     fn lock(&self, path: &Path) -> Result<Lock, LockError>;
+    /// Whether somebody holds the lock of a file. Nothing is made and nobody waits; for an instant a share of
+    /// the lock may be held, so that who wants all of it in that instant has to ask again.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Makes a file of `bytes`, or lengthens one to it, so that the room for them is taken on the disk.
     ///
     /// It is an [`ErrorKind::Unsupported`] where the file system can not do that.
@@ -225,6 +228,14 @@ impl Storage for Disk {
         }
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match fs::File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn preallocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
@@ -334,11 +345,14 @@ mod tests {
     fn a_lock_is_held_once_and_free_when_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
+        assert_eq!(Disk.is_locked(&path).unwrap_err().kind(), ErrorKind::NotFound);
         let held = Disk.lock(&path).unwrap();
         assert!(matches!(Disk.lock(&path), Err(LockError::InUse)));
+        assert!(Disk.is_locked(&path).unwrap());
         let elsewhere = Disk.lock(&dir.path().join("not/there")).unwrap_err();
         assert!(matches!(&elsewhere, LockError::Io(error) if error.kind() == ErrorKind::NotFound));
         drop(held);
+        assert!(!Disk.is_locked(&path).unwrap());
         Disk.lock(&path).unwrap();
     }
 

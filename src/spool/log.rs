@@ -179,6 +179,13 @@ impl Log {
         Some(over)
     }
 
+    /// The room that its segments take on the disk, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let open = self.open.as_ref().map_or(0, |open| open.room.bytes());
+        let left: usize = self.left.values().map(Reservation::bytes).sum();
+        (open + left) as u64
+    }
+
     fn begin(&mut self, bytes: usize) -> Result<(), LogError> {
         let key = self.key()?;
         let needed = (bytes + HEADER_BYTES_MAX) as u64;

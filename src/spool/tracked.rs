@@ -128,6 +128,16 @@ impl Tracked {
         &self.note_path
     }
 
+    /// Where its first frame begins.
+    pub(super) const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// What is noted of it.
+    pub(super) const fn noted(&self) -> &Noted {
+        &self.noted
+    }
+
     /// The writer has made these frames durable, and the forwarder has them.
     pub(super) fn synced(&mut self, frames: &[Laid]) {
         for laid in frames {

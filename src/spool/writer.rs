@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What came while a sync was under way is the next group. After an error nothing is tried again: the group
-//! fails, its segment is over, and before another one is begun some time passes. It reads no segment.
+//! fails, its segment is over, and before another one is begun some time passes. It reads no segment
+//! but those of dead letters that are replayed.
 
 use std::mem;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::onward::Onward;
 use super::pool::{Actor, Turn};
 use super::segment::{Laid, records_payload};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
 use super::words::{Letter, Spill, Word};
 use crate::pipeline::{Batch, NotDurable, Origin, Outflow, Ticket, Word as Settled};
@@ -54,6 +56,7 @@ pub(super) struct Writer {
     pub(super) pending: Vec<(Kept, Laid)>,
     pub(super) pending_letters: Vec<(Kept, Laid)>,
     pub(super) onward: Onward,
+    pub(super) shelf: Shelf,
 }
 
 /// One thing that is to be kept.
@@ -85,6 +88,7 @@ impl Actor for Writer {
         let (group, is_end) = self.take();
         if self.is_over {
             group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
+            self.shelf = Shelf::default();
             return Turn::Idle;
         }
         match self.look(now) {
@@ -103,18 +107,19 @@ impl Actor for Writer {
         }
         let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
         self.shared.speaker.say(due);
+        let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
         }
-        self.rest(now)
+        self.rest(now).or_sooner(shelf)
     }
 }
 
 impl Writer {
     /// Takes what makes the next group out of the queues. Says whether it is the last one.
-    fn take(&self) -> (Vec<Kept>, bool) {
+    fn take(&mut self) -> (Vec<Kept>, bool) {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < self.shared.config.group_bytes_max {
@@ -124,6 +129,10 @@ impl Writer {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
+                    Ok(WriterJob::Replay(replay)) => {
+                        self.shelf.ask(replay);
+                        continue;
+                    }
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -246,6 +255,8 @@ impl Writer {
             self.counts.records.add(records);
             // It is not woken: it hears of the frames before the first note of one of them.
             self.mention(ReaderJob::Synced { segment, frames });
+        } else {
+            self.count_shelf();
         }
         let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
         let mut words = Vec::with_capacity(pending.len());
@@ -332,7 +343,7 @@ impl Writer {
         }
     }
 
-    fn end_log(&mut self, kind: Kind) {
+    pub(super) fn end_log(&mut self, kind: Kind) {
         if let Some(over) = self.log(kind).end() {
             if let Some(error) = &over.error {
                 tracing::warn!(
@@ -347,7 +358,7 @@ impl Writer {
         }
     }
 
-    fn tell_begun(&mut self) {
+    pub(super) fn tell_begun(&mut self) {
         let Some(open) = self.records.open.as_mut().filter(|open| !open.is_told) else { return };
         open.is_told = true;
         let segment = &open.segment;
@@ -360,22 +371,23 @@ impl Writer {
         self.mention(job);
     }
 
-    fn tell_over(&mut self, kind: Kind, over: Over) {
+    pub(super) fn tell_over(&mut self, kind: Kind, over: Over) {
         let Over { segment, frames, records, bytes: _, room, error: _ } = over;
         if kind == Kind::Records {
             self.tell(ReaderJob::Ended { segment, frames, records, room });
         } else {
             // Dead letters stay until they are replayed, and so does the room that they take.
             self.letters.left.insert(segment, room);
+            self.count_shelf();
         }
     }
 
-    fn tell(&self, job: ReaderJob) {
+    pub(super) fn tell(&self, job: ReaderJob) {
         self.mention(job);
         (self.wake_reader)();
     }
 
-    fn mention(&self, job: ReaderJob) {
+    pub(super) fn mention(&self, job: ReaderJob) {
         // The reader lives as long as the pool.
         let _is_heard = self.to_reader.send(job).is_ok();
     }
@@ -396,7 +408,7 @@ impl Writer {
         Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
     }
 
-    fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
+    pub(super) fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
         let LogError { why, message } = error;
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));

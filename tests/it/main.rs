@@ -18,6 +18,7 @@ mod limits;
 mod native;
 mod pipe;
 mod spool;
+mod tools;
 mod upstream;
 mod wakeups;
 mod wire;
