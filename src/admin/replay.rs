@@ -34,7 +34,7 @@ pub enum ReplayRefused {
     UnknownStream,
     /// An id or a segment is none.
     Malformed(String),
-    /// The process stops.
+    /// The process stops, or its disk does not answer.
     Stopping,
 }
 
@@ -48,7 +48,9 @@ impl fmt::Display for ReplayRefused {
                 "no stream of that name is configured, or has left anything in the spool",
             ),
             Self::Malformed(why) => f.write_str(why),
-            Self::Stopping => f.write_str("the process stops; ask again when it has started anew"),
+            Self::Stopping => f.write_str(
+                "the process stops, or its disk does not answer; ask again when that is over",
+            ),
         }
     }
 }

@@ -17,7 +17,8 @@ pub(super) fn over(streams: Arc<Streams>, spools: Option<Spools>) -> Replay {
         let begun = begin(&streams, spools.as_ref(), &request);
         Box::pin(async move {
             let answers = begun?;
-            let replayed = answer(&answers).await.ok_or(ReplayRefused::Stopping)?;
+            let answer = tokio::time::timeout(request.within + GRACE, answer(&answers)).await;
+            let replayed = answer.ok().flatten().ok_or(ReplayRefused::Stopping)?;
             Ok(shown(&request.stream, &replayed))
         })
     })
@@ -79,6 +80,9 @@ fn shown(stream: &str, replayed: &Replayed) -> Value {
         "obstacles": obstacles,
     })
 }
+
+/// How long an answer may take beyond the time of the work: for the disk, and whoever is before it.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How often it is looked for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

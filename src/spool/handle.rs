@@ -13,7 +13,7 @@ use super::replay::{Replay, ReplayAsk, Replayed};
 use super::segment::{Laid, Seal};
 use super::status::StreamStatus;
 use super::words::{Letter, Spill};
-use crate::pipeline::{Inlet, Origin, Reservation, Ticket};
+use crate::pipeline::{Inlet, NotDurable, Origin, Reservation, Ticket};
 use crate::record::StreamName;
 
 /// Schedules an actor of the spool.
@@ -128,11 +128,14 @@ impl StreamSpool {
     }
 
     /// Sends dead letters on their way again. What became of it comes once, at the latest a little after
-    /// [`ReplayAsk::until`]; nothing comes when the process ends first.
+    /// [`ReplayAsk::until`]; nothing comes when the process ends first, or the disk does not answer.
     #[must_use]
     pub fn replay(&self, ask: ReplayAsk) -> Receiver<Replayed> {
         let (answer, answers) = crossbeam_channel::bounded(1);
-        self.tell_writer(WriterJob::Replay(Replay::new(ask, answer)));
+        // A writer that is at its end reads no jobs any more.
+        if self.inner.inlet.obstacle() != Some(NotDurable::Stopping) {
+            self.tell_writer(WriterJob::Replay(Replay::new(ask, answer)));
+        }
         answers
     }
 

@@ -26,7 +26,7 @@ impl Place {
         let key_file = place.path("key");
         let keys = encryption::Config {
             provider: Provider::File,
-            file: Some(key_file.clone()),
+            file: Some(key_file),
             ..encryption::Config::default()
         };
         let keys = Keys::start(&keys, &[]).unwrap();
