@@ -113,12 +113,12 @@ impl Log {
     }
 
     /// The segment for a frame of `bytes`, begun now if there is none.
-    pub(super) fn ready(&mut self, bytes: usize) -> Result<&mut OpenSegment, LogError> {
+    pub(super) fn ready(&mut self, now: Instant, bytes: usize) -> Result<&mut OpenSegment, LogError> {
         let whole = bytes + FRAME_EXTRA_BYTES;
         self.refused_bytes = whole;
         self.has_room(whole)?;
         if self.open.is_none() {
-            self.begin(whole)?;
+            self.begin(now, whole)?;
         }
         let is_stopping = self.shared.is_stopping();
         let open = self
@@ -179,14 +179,15 @@ impl Log {
         Some(over)
     }
 
-    fn begin(&mut self, bytes: usize) -> Result<(), LogError> {
+    fn begin(&mut self, now: Instant, bytes: usize) -> Result<(), LogError> {
         let key = self.key()?;
         let needed = (bytes + HEADER_BYTES_MAX) as u64;
         let free = self.shared.has_free_space(needed);
         free.map_err(|why| LogError::new(why, why.sentence()))?;
         let id = unix_ms(Instant::now()).max(self.last_id.saturating_add(1));
         self.last_id = id;
-        let birth = Birth { dir: &self.dir, id, kind: self.kind, stream: &self.stream };
+        let Self { dir, kind, stream, .. } = &*self;
+        let birth = Birth { dir, id, kind: *kind, stream, now };
         let segment = OpenSegment::begin(self.shared.storage.as_ref(), birth, &key)?;
         self.shared.files.fetch_add(1, Ordering::Relaxed);
         let mut room = self.share.empty_reservation();

@@ -43,6 +43,8 @@ mod letter;
 mod log;
 mod look;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod note;
 mod noted;

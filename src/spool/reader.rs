@@ -103,7 +103,7 @@ enum Reading {
 
 impl Actor for Reader {
     fn turn(&mut self, now: Instant) -> Turn {
-        let is_end = self.take_jobs();
+        let is_end = self.take_jobs(now);
         if self.is_over {
             return Turn::Idle;
         }
@@ -126,7 +126,7 @@ impl Actor for Reader {
 
 impl Reader {
     /// Hears everything. Says whether it is to be the last time.
-    fn take_jobs(&mut self) -> bool {
+    fn take_jobs(&mut self, now: Instant) -> bool {
         let mut is_end = false;
         while let Ok(job) = self.jobs.try_recv() {
             match job {
@@ -148,7 +148,7 @@ impl Reader {
                         tracked.ended(frames, records, room);
                     }
                 }
-                ReaderJob::Key => self.looks_at = Some(Instant::now()),
+                ReaderJob::Key => self.looks_at = Some(now),
                 ReaderJob::End => is_end = true,
             }
         }

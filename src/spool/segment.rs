@@ -34,6 +34,7 @@ pub(super) struct Birth<'a> {
     pub(super) id: u64,
     pub(super) kind: Kind,
     pub(super) stream: &'a StreamName,
+    pub(super) now: Instant,
 }
 
 /// Where a frame lies.
@@ -128,7 +129,7 @@ impl OpenSegment {
         Ok(Self {
             id: birth.id,
             seal: Arc::new(Seal { keys: Arc::new(keys), digest }),
-            begun_at: Instant::now(),
+            begun_at: birth.now,
             start: bytes.len() as u64,
             path,
             file,

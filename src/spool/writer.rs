@@ -143,7 +143,7 @@ impl Writer {
         let proved = match self.trouble.why() {
             // That a disk works again is known when a segment was begun on it.
             Some(NotDurable::DiskFailed | NotDurable::DiskFull) if looked.is_ok() => {
-                self.records.ready(1).map(drop)
+                self.records.ready(now, 1).map(drop)
             }
             _ => looked,
         };
@@ -167,7 +167,7 @@ impl Writer {
         if let Some(why) = self.trouble.waits(now) {
             return self.fail(kept, why);
         }
-        match self.seal(&kept) {
+        match self.seal(now, &kept) {
             Ok(laid) => self.pending_of(kind).push((kept, laid)),
             Err(error) => {
                 let why = match kind {
@@ -180,10 +180,10 @@ impl Writer {
         }
     }
 
-    fn seal(&mut self, kept: &Kept) -> Result<Laid, LogError> {
+    fn seal(&mut self, now: Instant, kept: &Kept) -> Result<Laid, LogError> {
         let began_at = Instant::now();
         let kind = kept.kind();
-        let segment = self.log(kind).ready(kept.bytes())?;
+        let segment = self.log(kind).ready(now, kept.bytes())?;
         let laid = match kept {
             Kept::Group(batch) => {
                 let records = u32::try_from(batch.len()).unwrap_or(u32::MAX);
