@@ -119,6 +119,12 @@ impl Faulty {
         world.full_at = None;
     }
 
+    /// Whether nothing is to fail.
+    pub(super) fn is_sound(&self) -> bool {
+        let world = self.world();
+        world.faults.is_empty() && world.full_at.is_none()
+    }
+
     /// The disk holds `bytes` in all; what goes beyond them is written in part, and fails.
     pub(super) fn fill_up_at(&self, bytes: u64) {
         self.world().full_at = Some(bytes);

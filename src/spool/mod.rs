@@ -54,6 +54,7 @@ mod payload;
 mod pool;
 mod reader;
 mod registry;
+mod retry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;

@@ -162,6 +162,8 @@ impl Spool {
         {
             tracing::warn!(%error, path = %reserve.display(), "the reserve of the spool can not be freed");
         }
+        // Who had no room has some now.
+        self.spools.all().iter().for_each(|(_, spool)| (spool.inner.wake_writer)());
     }
 
     /// Writes what was handed over until now, notes what is delivered, and ends the threads.
@@ -213,7 +215,12 @@ impl Spool {
                 tracing::warn!(%error, "the next start will say that this life did not end cleanly");
             }
         }
-        drop(lock);
+        if is_whole {
+            drop(lock);
+        } else {
+            // A thread may still write: nobody else is to have the directory while the process is there.
+            std::mem::forget(lock);
+        }
         left
     }
 }
