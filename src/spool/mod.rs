@@ -46,6 +46,8 @@ mod letter;
 mod log;
 mod look;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod note;
 mod noted;
@@ -58,6 +60,7 @@ mod registry;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
+mod retry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;

@@ -170,7 +170,7 @@ impl Replay {
         }
         if !is_read {
             self.reading = Some(segment);
-        } else if segment.is_done() && !segment.is_damaged {
+        } else if segment.is_done(now) && !segment.is_damaged {
             writer.take_letters_away(segment.id).map_err(|error| error.to_string())?;
         }
         Ok(Step::GoOn)
@@ -308,7 +308,7 @@ impl Writer {
         }
         // That there is no room for these is no obstacle for what is smaller.
         let refused_bytes = self.records.refused_bytes;
-        let sealed = self.records.ready(group.bytes).and_then(|segment| {
+        let sealed = self.records.ready(now, group.bytes).and_then(|segment| {
             let records = u32::try_from(group.records.len()).unwrap_or(u32::MAX);
             let laid = segment.seal(records, |out| {
                 let records = group.records.iter().map(Vec::as_slice);
@@ -346,11 +346,13 @@ impl Writer {
         for id in &group.ids {
             segment.note(id.frame, &[id.number]);
         }
-        let bytes = segment.write_note(self.shared.storage.as_ref())?;
+        let storage = self.shared.storage.as_ref();
+        let written = segment.write_note(storage);
         if let Some(room) = self.letters.left.get_mut(&segment.id) {
-            room.grow_anyway(usize::try_from(bytes).unwrap_or(0));
+            room.grow_anyway(segment.take_note_bytes());
         }
-        segment.sync_note()
+        written?;
+        segment.sync_note(storage).map(drop)
     }
 
     fn take_letters_away(&mut self, id: u64) -> io::Result<()> {
