@@ -1,22 +1,10 @@
 //! What is measured: the cases, and the targets that the design sets for them. Pure.
 
 use crate::args::Args;
+use crate::common::records::Shape;
 
 /// How many requests a second are sent where sidecars live.
 const PACE_PER_SECOND: u32 = 2_000;
-
-/// What a request looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// How the shape is called in the name of a case.
-    pub(crate) name: &'static str,
-    /// What a reader calls it.
-    pub(crate) title: &'static str,
-    /// The bytes of a record, without its newline.
-    pub(crate) record_bytes: usize,
-    /// The records of a request. More than one are sent as lines.
-    pub(crate) records: usize,
-}
 
 /// How requests come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,21 +72,6 @@ const CASES: &[Case] = &[
     Case { shape: LARGE, load: Load::Saturated, targets: &[] },
     Case { shape: LARGE, load: Load::Paced(PACE_PER_SECOND), targets: &[] },
 ];
-
-impl Shape {
-    /// How many requests over each connection warm a server up.
-    ///
-    /// With 16 connections, those of small records fill whole batches, so that none lingers.
-    pub(crate) const fn warm_up_requests(self) -> u64 {
-        if self.records > 1 {
-            100
-        } else if self.record_bytes > 16 * 1024 {
-            60
-        } else {
-            2_500
-        }
-    }
-}
 
 impl Case {
     /// The cases that were asked for.

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::Orders;
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// Answers requests until the owner is gone, and says first where.
-pub(super) async fn serve<F, R>(answer: F, mut orders: Orders) -> Result<(), Fault>
+pub(crate) async fn serve<F, R>(answer: F, mut orders: Orders) -> Result<(), Fault>
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Full<Bytes>>> + Send + 'static,

@@ -10,9 +10,9 @@ use std::time::Duration;
 pub(crate) use closed::{Until, saturate};
 pub(crate) use paced::pace;
 
-use crate::fault::Fault;
-use crate::records::Requests;
-use crate::stats::Times;
+use crate::common::fault::Fault;
+use crate::common::records::Requests;
+use crate::common::stats::Times;
 
 /// How long an answer may take before the run is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// How long a small question to a child may take.
 const GET_TIMEOUT: Duration = Duration::from_secs(5);

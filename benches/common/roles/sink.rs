@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use memchr::memmem::Finder;
 
 use super::{Orders, http1};
-use crate::fault::Fault;
+use crate::common::fault::Fault;
 
 /// What stands before each record and, since data is base64, never in one.
 const MARK: &[u8] = b"\"Data\"";
@@ -38,7 +38,7 @@ struct Sink {
     answers: BTreeMap<usize, Bytes>,
 }
 
-pub(super) async fn serve(orders: Orders) -> Result<(), Fault> {
+pub(crate) async fn serve(orders: Orders) -> Result<(), Fault> {
     let answers = (1..=BATCH_RECORDS_MAX).map(|records| (records, put_answer(records))).collect();
     let sink = Arc::new(Sink { records: AtomicU64::new(0), mark: Finder::new(MARK), answers });
     let answer = move |request| {

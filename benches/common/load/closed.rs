@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{ANSWER_TIMEOUT, Aim, Load, REFUSED_WAIT, Tally, nanoseconds, sum};
-use crate::fault::{During as _, Fault};
-use crate::http::{self, ANSWER_BYTES_MAX};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http::{self, ANSWER_BYTES_MAX};
 
 /// When a load ends.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::args::Role;
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// How long a child may take to say what it is waited for.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -81,32 +80,26 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Starts a role that serves, and says where.
-    pub(crate) async fn server(role: Role) -> Result<(Self, SocketAddr), Fault> {
-        let mut actor = Self::start(role, &[])?;
-        let addr = next_line(&mut actor.stdout).await?;
+    pub(crate) async fn server(role: &str, args: &[String]) -> Result<(Self, SocketAddr), Fault> {
+        let (actor, addr) = Self::start(role, args).await?;
         Ok((actor, addr.parse().during("the address of a child")?))
     }
 
-    /// Starts the bare SDK, sending to `sink`, and waits until it has its records.
-    pub(crate) async fn sender(sink: SocketAddr, record_bytes: usize) -> Result<Self, Fault> {
-        let args = [format!("--sink={sink}"), format!("--record-bytes={record_bytes}")];
-        let mut actor = Self::start(Role::BareSdk, &args)?;
-        let _ready = next_line(&mut actor.stdout).await?;
-        Ok(actor)
-    }
-
-    fn start(role: Role, args: &[String]) -> Result<Self, Fault> {
+    /// Starts a role, and waits for the line that it says when it is ready.
+    pub(crate) async fn start(role: &str, args: &[String]) -> Result<(Self, String), Fault> {
         let program = std::env::current_exe().during("finding the benchmark itself")?;
         let mut command = Command::new(program);
         // Nothing of the environment is to change how the SDK behaves.
-        command.env_clear().arg("--role").arg(role.as_str()).args(args);
+        command.env_clear().arg("--role").arg(role).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = Running::spawn(&mut command)?;
         let (stdin, stdout) = (running.child.stdin.take(), running.child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(Fault::new("a child has no pipes"));
         };
-        Ok(Self { running, stdin, stdout: lines(stdout) })
+        let mut actor = Self { running, stdin, stdout: lines(stdout) };
+        let said = next_line(&mut actor.stdout).await?;
+        Ok((actor, said))
     }
 
     /// Its process id.

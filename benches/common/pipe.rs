@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::child::{Lines, Running, next_line};
-use crate::fault::{During as _, Fault};
-use crate::http;
-use crate::records::STREAM;
+use crate::common::child::{Lines, Running, next_line};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http;
+use crate::common::records::STREAM;
 
 /// The budget that it is given: its own default, said here because a target names it.
 pub(crate) const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -24,16 +24,18 @@ pub(crate) struct Pipe {
     _folder: TempDir,
     /// Where it takes records.
     pub(crate) data: SocketAddr,
+    /// Where it says how it is.
+    pub(crate) admin: SocketAddr,
     /// From the start of the process until `/readyz` said so.
     pub(crate) ready_after: Duration,
 }
 
 impl Pipe {
-    /// Starts it and waits until it is ready.
-    pub(crate) async fn start(sink: SocketAddr) -> Result<Self, Fault> {
+    /// Starts it with this configuration and waits until it is ready.
+    pub(crate) async fn start(configuration: &str) -> Result<Self, Fault> {
         let folder = TempDir::new().during("a folder for the configuration")?;
         let config = folder.path().join("standpipe.toml");
-        std::fs::write(&config, configuration(sink)).during("the configuration")?;
+        std::fs::write(&config, configuration).during("the configuration")?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
         command.arg("serve").arg("--config").arg(&config).current_dir(folder.path());
         command.env_clear();
@@ -58,7 +60,7 @@ impl Pipe {
             return Err(Fault::new(format!("standpipe listens and is not ready: {reasons}")));
         }
         let ready_after = begin.elapsed();
-        Ok(Self { running, stderr, _folder: folder, data, ready_after })
+        Ok(Self { running, stderr, _folder: folder, data, admin, ready_after })
     }
 
     /// Its process id.
@@ -74,13 +76,19 @@ impl Pipe {
     }
 }
 
-fn configuration(sink: SocketAddr) -> String {
+/// A configuration without a spool: what is accepted is in memory.
+pub(crate) fn in_memory(sink: SocketAddr) -> String {
+    let common = common(sink);
+    format!("{common}[[streams]]\nname = \"{STREAM}\"\nack = \"memory\"\n")
+}
+
+/// What every configuration says.
+pub(crate) fn common(sink: SocketAddr) -> String {
     format!(
         "[memory]\nbytes_max = {MEMORY_BYTES_MAX}\n\
          [ingest]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
-         [upstream]\nendpoint = \"http://{sink}\"\nregion = \"us-east-1\"\n\
-         [[streams]]\nname = \"{STREAM}\"\nack = \"memory\"\n"
+         [upstream]\nendpoint = \"http://{sink}\"\nregion = \"us-east-1\"\n"
     )
 }
 

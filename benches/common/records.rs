@@ -7,16 +7,14 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-use crate::case::Shape;
-
 /// The stream that Standpipe is given.
 pub(crate) const STREAM: &str = "bench";
 
 /// How many bytes of bodies there are at least: more than a processor's second-level cache.
-const POOL_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const POOL_BYTES: usize = 4 * 1024 * 1024;
 
 /// The same numbers in every run, so that runs can be compared.
-const SEED: u64 = 0x5374_616e_6470_6970;
+pub(crate) const SEED: u64 = 0x5374_616e_6470_6970;
 
 const WORDS: &[&str] = &[
     "order",
@@ -47,8 +45,36 @@ const WORDS: &[&str] = &[
     "issued",
 ];
 
+/// What a request looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How the shape is called in the name of a case.
+    pub(crate) name: &'static str,
+    /// What a reader calls it.
+    pub(crate) title: &'static str,
+    /// The bytes of a record, without its newline.
+    pub(crate) record_bytes: usize,
+    /// The records of a request. More than one are sent as lines.
+    pub(crate) records: usize,
+}
+
+impl Shape {
+    /// How many requests over each connection warm a server up.
+    ///
+    /// With 16 connections, those of small records fill whole batches, so that none lingers.
+    pub(crate) const fn warm_up_requests(self) -> u64 {
+        if self.records > 1 {
+            100
+        } else if self.record_bytes > 16 * 1024 {
+            60
+        } else {
+            2_500
+        }
+    }
+}
+
 /// A record of exactly `bytes` bytes, without a newline: one JSON object.
-fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
+pub(crate) fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
     let mut text = String::with_capacity(bytes);
     // Writing to a string does not fail.
     let _infallible = write!(
@@ -79,19 +105,6 @@ fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
 
 fn word(rng: &mut Rng) -> &'static str {
     rng.choice(WORDS).copied().unwrap_or("word")
-}
-
-/// Records with their newlines, as the service gets them.
-pub(crate) fn delimited(record_bytes: usize) -> Vec<Vec<u8>> {
-    let mut rng = Rng::with_seed(SEED);
-    let count = POOL_BYTES.div_ceil(record_bytes);
-    let mut records = Vec::with_capacity(count);
-    records.resize_with(count, || {
-        let mut record = record(&mut rng, record_bytes);
-        record.push(b'\n');
-        record
-    });
-    records
 }
 
 /// Whole requests, head and body, ready to be written to a socket.

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::case;
-use crate::child::Actor;
-use crate::fault::{During as _, Fault};
-use crate::http;
-use crate::load::{self, Aim, Load, Until};
-use crate::process::{Cpu, Spent};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http;
+use crate::common::load::{self, Aim, Load, Until};
+use crate::common::process::{Cpu, Spent};
 
 /// How long what was accepted may take to arrive at the sink.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,13 +46,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Requests a second, rounded down.
-    pub(crate) fn requests_per_second(&self) -> u64 {
-        let ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.requests.saturating_mul(1000) / ms
-    }
-
-    fn new(records: u64, elapsed: Duration, spent: &Spent) -> Self {
+    /// Of records that were accepted or sent in this time.
+    pub(crate) fn new(records: u64, elapsed: Duration, spent: &Spent) -> Self {
         let per_million = |ns: u64| ns as f64 / 1e3 / records.max(1) as f64;
         let by_thread = spent.by_thread.iter();
         Self {
@@ -73,8 +66,8 @@ impl Sample {
 pub(crate) struct Drive {
     /// Where requests go.
     pub(crate) aim: Aim,
-    /// How they come. Half of saturation has become a number by now.
-    pub(crate) load: case::Load,
+    /// How many come in a second, or as many as can be.
+    pub(crate) pace: Option<u32>,
     /// For how long.
     pub(crate) time: Duration,
 }
@@ -94,7 +87,7 @@ impl Ledger {
     }
 
     /// Waits until the sink has these records too and not one more, and says how long that took.
-    async fn settle(&mut self, records: u64) -> Result<Duration, Fault> {
+    pub(crate) async fn settle(&mut self, records: u64) -> Result<Duration, Fault> {
         self.accepted += records;
         let begin = Instant::now();
         loop {
@@ -124,11 +117,9 @@ pub(crate) async fn server(
     ledger: Option<&mut Ledger>,
 ) -> Result<Sample, Fault> {
     let before = Cpu::of(pid)?;
-    let load = match drive.load {
-        case::Load::Paced(rate) => load::pace(&drive.aim, rate, drive.time).await?,
-        case::Load::Saturated | case::Load::Half => {
-            load::saturate(&drive.aim, Until::Elapsed(drive.time)).await?
-        }
+    let load = match drive.pace {
+        Some(rate) => load::pace(&drive.aim, rate, drive.time).await?,
+        None => load::saturate(&drive.aim, Until::Elapsed(drive.time)).await?,
     };
     let records = records(drive, &load);
     let drained = match ledger {
@@ -159,24 +150,6 @@ pub(crate) async fn warm_up(
         ledger.settle(records(drive, &load)).await?;
     }
     Ok(())
-}
-
-/// Lets the bare SDK send for `time`, at so many records a second or, at 0, as fast as it can, and says
-/// what it did and used.
-pub(crate) async fn sender(
-    sdk: &mut Actor,
-    time: Duration,
-    rate: u32,
-    ledger: &mut Ledger,
-) -> Result<Sample, Fault> {
-    let before = Cpu::of(sdk.pid())?;
-    let begin = Instant::now();
-    let sent = sdk.ask(&format!("{} {rate}", time.as_millis())).await?;
-    let elapsed = begin.elapsed();
-    let spent = Cpu::of(sdk.pid())?.since(&before);
-    let sent = sent.parse().during("what the bare SDK has sent")?;
-    ledger.settle(sent).await?;
-    Ok(Sample::new(sent, elapsed, &spent))
 }
 
 fn records(drive: &Drive, load: &Load) -> u64 {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::{ANSWER_TIMEOUT, Aim, Load, REFUSED_WAIT, Tally, nanoseconds, sum};
-use crate::fault::{During as _, Fault};
-use crate::http::{self, ANSWER_BYTES_MAX};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http::{self, ANSWER_BYTES_MAX};
 
 /// So that all threads are there before the first request is due.
 const LEAD: Duration = Duration::from_millis(20);
