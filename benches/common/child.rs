@@ -7,12 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::common::fault::{During as _, Fault};
 
 /// How long a child may take to say what it is waited for.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether a child has ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The most lines that wait to be read. A child that says more is not listened to meanwhile.
 const LINES_MAX: usize = 10_000;
@@ -33,6 +36,17 @@ impl Running {
     /// Its id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn stop(&mut self) -> Result<(), Fault> {
+        let doing = "ending a child";
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).during(doing)?;
+        while self.child.try_wait().during(doing)?.is_none() {
+            sleep(END_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Its standard error, line by line.

@@ -1,20 +1,11 @@
 //! One measurement of one process: its CPU time around a load, and what the load saw.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
-
-use crate::common::fault::{During as _, Fault};
-use crate::common::http;
+use crate::common::fault::Fault;
+use crate::common::ledger::Ledger;
 use crate::common::load::{self, Aim, Load, Until};
 use crate::common::process::{Cpu, Spent};
-
-/// How long what was accepted may take to arrive at the sink.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often the sink is asked whether it has all.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a process did and used in one round.
 #[derive(Debug, Clone, Default)]
@@ -70,41 +61,6 @@ pub(crate) struct Drive {
     pub(crate) pace: Option<u32>,
     /// For how long.
     pub(crate) time: Duration,
-}
-
-/// What a server accepted that has to arrive, and the sink where it has to.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    sink: SocketAddr,
-    /// All that was accepted or sent since the sink began.
-    accepted: u64,
-}
-
-impl Ledger {
-    /// Of a sink that has nothing yet.
-    pub(crate) const fn new(sink: SocketAddr) -> Self {
-        Self { sink, accepted: 0 }
-    }
-
-    /// Waits until the sink has these records too and not one more, and says how long that took.
-    pub(crate) async fn settle(&mut self, records: u64) -> Result<Duration, Fault> {
-        self.accepted += records;
-        let begin = Instant::now();
-        loop {
-            let arrived: u64 =
-                http::get(self.sink, "/").await?.1.trim().parse().during("the sink")?;
-            if arrived == self.accepted {
-                return Ok(begin.elapsed());
-            }
-            if arrived > self.accepted || begin.elapsed() > DRAIN_TIMEOUT {
-                return Err(Fault::new(format!(
-                    "{} records were accepted in all, and {arrived} arrived",
-                    self.accepted
-                )));
-            }
-            sleep(DRAIN_INTERVAL).await;
-        }
-    }
 }
 
 /// Puts a server under load and says what it did and used until all had arrived, where it sends on.

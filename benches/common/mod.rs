@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `attended` | a run that ends when it is told to |
 //! | `child`, `roles` | this program in other roles, and those that both benchmarks have |
-//! | `pipe` | Standpipe itself |
+//! | `pipe`, `scrape` | Standpipe itself, and what it says of itself |
 //! | `records`, `load`, `http` | what is sent, and how |
 //! | `measure`, `process`, `machine` | one measurement, and what the kernel says of it |
+//! | `ledger` | whether all arrived that was accepted |
 //! | `stats`, `medians`, `table`, `json` | from samples to figures |
 
 pub(crate) mod attended;
@@ -14,6 +15,7 @@ pub(crate) mod child;
 pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod json;
+pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod measure;
@@ -22,5 +24,6 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod records;
 pub(crate) mod roles;
+pub(crate) mod scrape;
 pub(crate) mod stats;
 pub(crate) mod table;

@@ -6,14 +6,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 use crate::common::child::{Lines, Running, next_line};
 use crate::common::fault::{During as _, Fault};
 use crate::common::http;
 use crate::common::records::STREAM;
+use crate::common::scrape::Scrape;
 
 /// The budget that it is given: its own default, said here because a target names it.
 pub(crate) const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long it may take to be ready, and how often it is asked.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+const READY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long it may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A running Standpipe.
 #[derive(Debug)]
@@ -55,9 +64,15 @@ impl Pipe {
             }
             remark(&line);
         };
-        let (status, reasons) = http::get(admin, "/readyz").await?;
-        if status != 200 {
-            return Err(Fault::new(format!("standpipe listens and is not ready: {reasons}")));
+        loop {
+            let (status, reasons) = http::get(admin, "/readyz").await?;
+            if status == 200 {
+                break;
+            }
+            if begin.elapsed() > READY_TIMEOUT {
+                return Err(Fault::new(format!("standpipe listens and is not ready: {reasons}")));
+            }
+            sleep(READY_INTERVAL).await;
         }
         let ready_after = begin.elapsed();
         Ok(Self { running, stderr, _folder: folder, data, admin, ready_after })
@@ -66,6 +81,19 @@ impl Pipe {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// What it says of itself in numbers.
+    pub(crate) async fn scrape(&self) -> Result<Scrape, Fault> {
+        Ok(Scrape::new(http::get(self.admin, "/metrics").await?.1))
+    }
+
+    /// Stops it as an operator does, and says how long that took.
+    pub(crate) async fn stop(mut self) -> Result<Duration, Fault> {
+        let begin = Instant::now();
+        timeout(STOP_TIMEOUT, self.running.stop()).await.during("stopping standpipe")??;
+        self.pass_on_remarks();
+        Ok(begin.elapsed())
     }
 
     /// Passes on what it has logged since: whoever reads figures wants to know of troubles.

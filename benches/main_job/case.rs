@@ -73,6 +73,21 @@ const CASES: &[Case] = &[
     Case { shape: LARGE, load: Load::Paced(PACE_PER_SECOND), targets: &[] },
 ];
 
+impl Shape {
+    /// How many requests over each connection warm a server up.
+    ///
+    /// With 16 connections, those of small records fill whole batches, so that none lingers.
+    pub(crate) const fn warm_up_requests(self) -> u64 {
+        if self.records > 1 {
+            100
+        } else if self.record_bytes > 16 * 1024 {
+            60
+        } else {
+            2_500
+        }
+    }
+}
+
 impl Case {
     /// The cases that were asked for.
     pub(crate) fn wanted(args: &Args) -> Vec<Self> {

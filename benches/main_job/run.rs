@@ -9,12 +9,13 @@ use crate::args::{Args, Role};
 use crate::case::{Case, Load};
 use crate::common::child::Actor;
 use crate::common::fault::Fault;
+use crate::common::ledger::Ledger;
 use crate::common::load::Aim;
 use crate::common::machine::Machine;
-use crate::common::measure::{self, Drive, Ledger, Sample};
+use crate::common::measure::{self, Drive, Sample};
 use crate::common::pipe::{self, Pipe};
 use crate::common::process::Memory;
-use crate::common::records::Requests;
+use crate::common::records::{Requests, STREAM};
 use crate::sender;
 
 /// The name of the measurement of an idle process, for filters.
@@ -143,9 +144,14 @@ impl Stage {
         let (server, server_addr) = Actor::server(Role::BareServer.as_str(), &[]).await?;
         let sdk = sender::start(sink, case.shape.record_bytes).await?;
         let pipe = Pipe::start(&pipe::in_memory(sink)).await?;
-        let requests = Arc::new(Requests::new(case.shape));
+        let requests = Arc::new(Requests::new(case.shape, &[STREAM.to_owned()]));
         let drive = |addr| Drive {
-            aim: Aim { addr, connections: args.connections, requests: Arc::clone(&requests) },
+            aim: Aim {
+                addr,
+                connections: args.connections,
+                requests: Arc::clone(&requests),
+                numbers: None,
+            },
             pace: match case.load {
                 Load::Paced(rate) => Some(rate),
                 Load::Saturated | Load::Half => None,

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::args::Role;
 use crate::common::child::Actor;
 use crate::common::fault::{During as _, Fault};
-use crate::common::measure::{Ledger, Sample};
+use crate::common::ledger::Ledger;
+use crate::common::measure::Sample;
 use crate::common::process::Cpu;
 
 /// Starts it, sending to `sink`, and waits until it has its records.

@@ -59,6 +59,7 @@ async fn connection(
 ) -> Result<Tally, Fault> {
     let mut tally = Tally::default();
     let mut buffer = Vec::with_capacity(ANSWER_BYTES_MAX);
+    let mut numbered = Vec::new();
     for request in aim.requests.from(number, aim.connections) {
         let is_over = match until {
             Until::Accepted(count) => tally.accepted >= count,
@@ -67,6 +68,7 @@ async fn connection(
         if is_over {
             break;
         }
+        let request = aim.ready(request, &mut numbered);
         let sent_at = Instant::now();
         stream.write_all(request).await.during("sending a request")?;
         let status = read_answer(&mut stream, &mut buffer).await?;

@@ -1,6 +1,7 @@
 //! The roles that both benchmarks have, and what every role needs. A role ends when its standard input does.
 
 pub(crate) mod http1;
+mod scan;
 pub(crate) mod sink;
 
 use std::io::{BufRead as _, stdin};

@@ -10,7 +10,7 @@ use crate::common::fault::Fault;
 use crate::common::roles::{Orders, http1};
 
 pub(super) async fn serve(orders: Orders) -> Result<(), Fault> {
-    http1::serve(answer, orders).await
+    http1::serve(answer, orders, |_| String::new()).await
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
