@@ -17,6 +17,8 @@
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`encryption`] | the data keys of the spool: KMS or a key file | `encryption` |
+//! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
 //! | [`spool`] | batches on disk, sealed: what memory can not hold and what must not be lost | |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
@@ -37,14 +39,17 @@
 //! - Decisions are pure code that is given `now`: batcher, plan, outcome, backoff, circuit, quota.
 //! - No stage imports `config`; `forward` and `ingest` do not know each other; `pipeline` knows no
 //!   network and no service. `tests/tidy.rs` holds the table.
-//! - The spool (sealed batches on disk) will stand between `pipeline` and `forward`: a batch that the
-//!   forwarder can not send now goes there instead of waiting in memory. `Ack::Durable` is its level.
+//! - The spool (sealed batches on disk) stands between `pipeline` and `forward`: what is to be durable goes
+//!   through it and is accepted when the disk has it, and a batch that the forwarder can not send now goes
+//!   there instead of waiting in memory.
 
 pub mod admin;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod embedded;
+pub mod encryption;
 pub mod forward;
 pub mod ingest;
 pub mod lifecycle;

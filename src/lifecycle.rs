@@ -111,12 +111,19 @@ impl Lifecycle {
     /// Says that records can not be taken because of `why`, until [`Lifecycle::clear`].
     pub fn obstruct(&self, what: &'static str, why: impl Into<String>) {
         let why = why.into();
-        self.state.send_modify(|state| drop(state.obstacles.insert(what, why)));
+        // Whoever waits for a phase is woken only when something is new.
+        self.state.send_if_modified(|state| {
+            let is_new = state.obstacles.get(what) != Some(&why);
+            if is_new {
+                state.obstacles.insert(what, why);
+            }
+            is_new
+        });
     }
 
     /// Says that `what` is in the way no longer.
     pub fn clear(&self, what: &'static str) {
-        self.state.send_modify(|state| drop(state.obstacles.remove(what)));
+        self.state.send_if_modified(|state| state.obstacles.remove(what).is_some());
     }
 
     /// Why the process is not ready to take records; empty when it is ready.

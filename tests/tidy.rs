@@ -14,16 +14,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lifecycle", &[]),
     ("telemetry", &[]),
     ("pipeline", &["record", "telemetry"]),
-    ("spool", &["pipeline", "record", "telemetry"]),
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
     ("spool", &["pipeline", "record", "telemetry"]),
-    ("forward", &["pipeline", "record", "spool", "telemetry"]),
+    ("aws", &[]),
+    ("encryption", &["aws", "record", "spool", "telemetry"]),
+    ("forward", &["aws", "pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
     ("embedded", &["record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
     (
         "config",
-        &["admin", "app", "forward", "ingest", "lifecycle", "pipeline", "record", "telemetry"],
+        &[
+            "admin",
+            "app",
+            "aws",
+            "encryption",
+            "forward",
+            "ingest",
+            "lifecycle",
+            "pipeline",
+            "record",
+            "spool",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -32,14 +45,25 @@ const FREE: &[&str] = &["app", "cli", "lib", "main"];
 
 /// What only these files may name, tests apart.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("ring::", &["ingest/repeats.rs", "spool/seal.rs", "token.rs"]),
+    (
+        "ring::",
+        &[
+            "embedded/kms_seal.rs",
+            "encryption/wrap.rs",
+            "ingest/repeats.rs",
+            "spool/seal.rs",
+            "token.rs",
+        ],
+    ),
     ("aws_sdk_firehose::", &["forward/firehose.rs"]),
+    ("aws_sdk_kms::", &["encryption/kms.rs"]),
     (
         "std::fs",
         &[
+            "aws/transport.rs",
             "config/sources.rs",
             "embedded/files.rs",
-            "forward/transport.rs",
+            "encryption/file.rs",
             "ingest/listen.rs",
             "spool/fs.rs",
             "telemetry/process.rs",
@@ -202,4 +226,20 @@ fn the_readme_s_configuration_reference_is_the_table_of_keys() {
 fn the_readme_s_metrics_table_is_what_the_stages_list() {
     let table = standpipe::telemetry::metrics_table(standpipe::app::METRICS);
     assert!(readme().contains(table.trim()), "paste this into README.md:\n{table}");
+}
+
+#[test]
+fn every_metric_that_the_readme_speaks_of_is_one() {
+    let metrics: BTreeSet<&str> = standpipe::app::METRICS
+        .iter()
+        .flat_map(|table| table.iter())
+        .map(|spec| spec.name)
+        .collect();
+    let text = readme();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let unknown: Vec<&str> = words
+        .filter(|word| ["_total", "_seconds", "_bytes"].iter().any(|unit| word.ends_with(unit)))
+        .filter(|word| word.starts_with("standpipe_") && !metrics.contains(word))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }

@@ -27,6 +27,8 @@ use crate::token::{NotShown, Token};
 pub struct Sources {
     /// The phase and the reasons for not being ready.
     pub lifecycle: Lifecycle,
+    /// Brings those reasons up to date that nobody says by himself. Before each look at them.
+    pub look: Box<dyn Fn() + Send>,
     /// The names of the threads that do not answer any more; empty while all is well.
     pub stalled: Box<dyn Fn() -> Vec<String> + Send>,
     /// What `/v1/status` and the status page show.
@@ -149,8 +151,12 @@ impl Endpoints {
             Endpoint::Metrics => {
                 Ok(respond::body(StatusCode::OK, respond::PROMETHEUS, (self.sources.metrics)()))
             }
-            Endpoint::Status => Ok(respond::json(StatusCode::OK, &(self.sources.status)())),
+            Endpoint::Status => {
+                (self.sources.look)();
+                Ok(respond::json(StatusCode::OK, &(self.sources.status)()))
+            }
             Endpoint::Page => {
+                (self.sources.look)();
                 let reasons = self.sources.lifecycle.unready_reasons();
                 let phase = self.sources.lifecycle.phase();
                 Ok(respond::html(page::render(phase, &reasons, &(self.sources.status)())))
@@ -200,6 +206,7 @@ impl Endpoints {
     }
 
     fn readyz(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
+        (self.sources.look)();
         let phase = self.sources.lifecycle.phase().as_str();
         let reasons = self.sources.lifecycle.unready_reasons();
         let ready = reasons.is_empty();

@@ -210,6 +210,7 @@ const FIRST: &[&str] = &[
     "reason",
     "ack",
     "records_in_memory",
+    "spool",
     "oldest_age_seconds",
     "last_success_age_seconds",
     "records_waiting",

@@ -40,9 +40,10 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
     let counters: [Arc<AtomicUsize>; 3] = std::array::from_fn(|_| Arc::default());
     let [stalled, quits, upkeeps] = counters.clone();
     let (subscriber, log_level) = logs::build("info", Look::Json, std::io::sink).unwrap();
-    let metrics = metrics.clone();
+    let (metrics, looked) = (metrics.clone(), life.clone());
     let sources = Sources {
         lifecycle: life.clone(),
+        look: Box::new(move || look(&looked)),
         stalled: Box::new(move || vec!["forward".to_owned(); stalled.load(Ordering::SeqCst)]),
         status: Box::new(move || {
             // The handle to the filter works as long as its subscriber lives: as long as the sources.
@@ -55,6 +56,13 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
         log_level,
     };
     (sources, life, counters)
+}
+
+/// A stage whose trouble is seen only by looking: it has some while the process flushes.
+fn look(life: &Lifecycle) {
+    if life.phase() == Phase::Flushing {
+        life.obstruct("seen", "by looking");
+    }
 }
 
 fn add_one(counter: &AtomicUsize) {
@@ -200,6 +208,16 @@ fn readyz_says_why_it_is_not_ready() {
     assert_eq!((reply.status, reply.body.as_str()), (200, "ready\n"));
     let reply = rig.get("/readyz?verbose");
     assert_eq!(reply.body, "ready\nphase: serving\nin the way: nothing\n");
+}
+
+#[test]
+fn what_is_seen_only_by_looking_is_looked_at_before_each_answer() {
+    for (path, shown) in [("/readyz", "seen: by looking"), ("/", "<dt>seen</dt>")] {
+        let rig = Rig::start(&config());
+        rig.life.advance(Phase::Flushing);
+        let reply = rig.get(path);
+        assert!(reply.body.contains(shown), "{}", reply.body);
+    }
 }
 
 #[test]

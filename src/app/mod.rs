@@ -2,16 +2,23 @@
 //!
 //! ```text
 //!  Config ─► App::start ─► emulator (embedded only)     one thread
+//!                          keys                         one thread
+//!                          spool                        a few threads
 //!                          streams, hand-off, post      no thread
 //!                          forward                      one thread
 //!                          ingest                       one thread a worker
 //!                          admin                        one thread
-//!            App::run ───► waits for a signal ─► stop: drain, flush, deliver, name what is lost
+//!            App::run ───► waits for a signal ─► stop: drain, flush, deliver, spool the rest, name what
+//!                                                is lost
 //! ```
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod keeping;
+mod keys;
 mod open_files;
+mod ready;
+mod secrecy;
 mod signals;
 mod status;
 mod stop;
@@ -27,12 +34,17 @@ use tokio::sync::Notify;
 pub use signals::Signals;
 pub use stop::Stopped;
 
+use keeping::Keeping;
+
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
+use crate::encryption::{self, Keys};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
-use crate::pipeline::{self, HANDOFF_BATCHES_MAX, handoff, post};
+use crate::pipeline::{self, HANDOFF_BATCHES_MAX, Mailbox, Post, handoff, post};
+use crate::record::StreamName;
+use crate::spool::{self, Spool, Volume};
 use crate::telemetry::{self, LevelHandle, MetricSpec, MetricsHandle};
 
 /// Everything that can be configured, by stage.
@@ -42,6 +54,10 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// The data listener and the streams.
     pub ingest: ingest::Config,
+    /// The sealed spool, where there is one.
+    pub spool: Option<spool::Config>,
+    /// The data keys, if there are any.
+    pub encryption: Option<encryption::Config>,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -56,7 +72,9 @@ pub struct Config {
 pub const METRICS: &[&[MetricSpec]] = &[
     ingest::METRICS,
     pipeline::metrics::METRICS,
+    spool::METRICS,
     forward::METRICS,
+    encryption::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
@@ -71,8 +89,20 @@ pub struct App {
     streams: Arc<Streams>,
     ingest: Arc<Ingest>,
     forward: Forward,
+    spool: Option<Arc<Spool>>,
+    volume: Volume,
+    keys: Option<Keys>,
     admin: Admin,
     emulator: Option<Emulator>,
+}
+
+/// What is there before the first stage that takes records.
+struct Base {
+    emulator: Option<Emulator>,
+    keys: Option<Keys>,
+    keeping: Keeping,
+    post: Post,
+    mailboxes: Vec<Mailbox>,
 }
 
 /// Why the process did not start. Each is one line for the person who started it.
@@ -82,6 +112,10 @@ pub enum StartError {
     Telemetry(String),
     /// The emulator did not start.
     Emulator(embedded::StartError),
+    /// The spool did not start.
+    Spool(spool::StartError),
+    /// The data keys can not be had.
+    Keys(encryption::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -97,6 +131,8 @@ impl fmt::Display for StartError {
         match self {
             Self::Telemetry(error) => f.write_str(error),
             Self::Emulator(error) => error.fmt(f),
+            Self::Spool(error) => error.fmt(f),
+            Self::Keys(error) => error.fmt(f),
             Self::Forward(error) => error.fmt(f),
             Self::Ingest(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
@@ -118,6 +154,9 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
         telemetry::metrics::install().map_err(|error| StartError::Telemetry(error.to_string()))?;
     abort_on_panic();
     open_files::raise(&config);
+    if config.spool.is_some() {
+        secrecy::forbid_dumps();
+    }
     let data_dir = embedded.as_ref().map(|embedded| embedded.data_dir.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -149,13 +188,48 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+            if let Some(encryption) = &mut config.encryption {
+                encryption.upstream.endpoint = Some(emulator.endpoint_url());
+                encryption.key.get_or_insert_with(|| emulator.key_arn().to_owned());
+            }
         }
+        let names = names(&config.ingest);
+        let keys = config.encryption.take().map(|keys| Keys::start(&keys, &names)).transpose();
+        let keys = keys.map_err(StartError::Keys)?;
+        let (post, mailboxes) = post(config.ingest.workers);
+        let keeping = Keeping::start(config.spool.take(), keys.as_ref(), post.clone())?;
+        let spool = keeping.spool.clone();
+        let base = Base { emulator, keys, keeping, post, mailboxes };
+        let started = Self::start_around(config, base, level, metrics);
+        if let (Err(_), Some(spool)) = (&started, spool) {
+            // Nothing was taken yet: what is left is what was there before.
+            if let Some(spool) = Arc::into_inner(spool) {
+                let _left = spool.stop(Instant::now() + stop::SPOOL_TIME);
+            }
+        }
+        started
+    }
+
+    /// Starts the stages around the spool.
+    fn start_around(
+        mut config: Config,
+        base: Base,
+        level: LevelHandle,
+        metrics: &MetricsHandle,
+    ) -> Result<Self, StartError> {
+        let Base { emulator, keys, keeping, post, mailboxes } = base;
         let lifecycle = Lifecycle::new();
-        let streams = Arc::new(Streams::new(config.memory_bytes_max, &config.ingest));
+        let streams = Arc::new(keeping.streams(config.memory_bytes_max, &config.ingest));
+        let Keeping { spool, words, volume, .. } = keeping;
 
         let (outlets, intake) = handoff(config.ingest.workers, HANDOFF_BATCHES_MAX);
-        let (post, mailboxes) = post(config.ingest.workers);
-        let forward = Forward::start(config.forward, intake, post).map_err(StartError::Forward)?;
+        config.forward.stop_delivers_backlog = volume == Volume::Ephemeral;
+        // Copied to the disk before the answer gives up, so that it can say durable.
+        config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
+        let lanes = streams.all().iter().map(|stream| Arc::clone(&stream.lane)).collect();
+        let ends = spool.as_ref().map(|spool| spool.spools()).zip(words);
+        let forward = Forward::start(config.forward, intake, post, ends, lanes)
+            .map_err(StartError::Forward)?;
 
         let ends = outlets
             .into_iter()
@@ -173,13 +247,17 @@ impl App {
             streams: Arc::clone(&streams),
             ingest: Arc::clone(&ingest),
             forward: forward.watcher(),
+            spool: spool.clone(),
+            keys: keys.as_ref().map(Keys::watcher),
         };
         let sources = view.sources(metrics, level, &quit);
-        let admin = admin::start(&config.admin, sources).map_err(StartError::Admin);
-        let admin = match admin {
+        let admin = match admin::start(&config.admin, sources).map_err(StartError::Admin) {
             Ok(admin) => admin,
             Err(error) => {
                 lifecycle.advance(Phase::Stopped);
+                if let Ok(ingest) = Arc::try_unwrap(ingest) {
+                    ingest.join();
+                }
                 return Err(error);
             }
         };
@@ -190,8 +268,19 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        let config = config.lifecycle;
-        Ok(Self { config, lifecycle, quit, streams, ingest, forward, admin, emulator })
+        Ok(Self {
+            config: config.lifecycle,
+            lifecycle,
+            quit,
+            streams,
+            ingest,
+            forward,
+            spool,
+            volume,
+            keys,
+            admin,
+            emulator,
+        })
     }
 
     /// Says on stdout what somebody who tries it out can do next.
@@ -221,6 +310,11 @@ impl App {
         // Who closed stdout does not want to read this.
         let _is_read = std::io::stdout().write_all(text.as_bytes()).is_ok();
     }
+}
+
+/// The streams that are known by name.
+fn names(ingest: &ingest::Config) -> Vec<StreamName> {
+    ingest.streams.iter().map(|stream| stream.name.clone()).collect()
 }
 
 /// Half a pipe is worse than none: a thread that panics ends the process, for a supervisor to start anew.

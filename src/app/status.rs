@@ -1,16 +1,19 @@
 //! What the admin listener shows: the status of all stages in one document, and the metrics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::ready;
 use crate::admin::Sources;
+use crate::encryption;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
-use crate::pipeline;
+use crate::pipeline::{self, NotDurable};
+use crate::spool::{self, Spool};
 use crate::telemetry::{LevelHandle, MetricsHandle};
 
 /// A view of everything that is shown.
@@ -22,6 +25,8 @@ pub(super) struct View {
     pub(super) streams: Arc<Streams>,
     pub(super) ingest: Arc<Ingest>,
     pub(super) forward: Watcher,
+    pub(super) spool: Option<Arc<Spool>>,
+    pub(super) keys: Option<encryption::Watcher>,
 }
 
 impl View {
@@ -32,11 +37,13 @@ impl View {
         log_level: LevelHandle,
         quit: &Arc<Notify>,
     ) -> Sources {
-        let (stalled, shown, refreshed) = (self.clone(), self.clone(), self.clone());
+        let (stalled, shown, refreshed, seen) =
+            (self.clone(), self.clone(), self.clone(), self.clone());
         let (rendered, kept) = (metrics.clone(), metrics.clone());
         let quit = Arc::clone(quit);
         Sources {
             lifecycle: self.lifecycle,
+            look: Box::new(move || seen.look()),
             stalled: Box::new(move || stalled.stalled()),
             status: Box::new(move || shown.status()),
             metrics: Box::new(move || {
@@ -55,7 +62,21 @@ impl View {
         if !self.forward.is_alive() {
             stalled.push("forward".to_owned());
         }
+        stalled.extend(self.spool.iter().flat_map(|spool| spool.stalled()));
+        if self.keys.as_ref().is_some_and(|keys| !keys.is_alive()) {
+            stalled.push("encryption".to_owned());
+        }
         stalled
+    }
+
+    /// Looks whether the spool keeps records out.
+    fn look(&self) {
+        let streams = self.streams.all();
+        let streams = streams.iter().map(AsRef::as_ref);
+        match ready::obstacle(streams, self.started_at, Instant::now()) {
+            Some(why) => self.lifecycle.obstruct(ready::WHAT, why),
+            None => self.lifecycle.clear(ready::WHAT),
+        }
     }
 
     fn refresh(&self) {
@@ -63,11 +84,18 @@ impl View {
         let lanes = streams.iter().map(|stream| stream.lane.as_ref());
         pipeline::metrics::show(lanes, self.memory_bytes_max);
         self.ingest.refresh_metrics();
+        if let Some(spool) = &self.spool {
+            spool.show_metrics();
+        }
         forward::metrics::show(&self.forward.status(), Instant::now());
+        if let Some(keys) = &self.keys {
+            keys.show_metrics();
+        }
     }
 
     fn status(&self) -> Value {
         let mut forwarded = self.forward.status();
+        let mut spooled = self.spool.as_ref().map(|spool| spool.status()).unwrap_or_default();
         let streams = self.streams.all();
         let memory_bytes: usize =
             streams.iter().map(|stream| stream.lane.share().used_bytes()).sum();
@@ -77,7 +105,8 @@ impl View {
                 let name = stream.lane.name();
                 let mut shown = json!({
                     "name": name.as_str(),
-                    "ack": stream.settings.ack.as_str(),
+                    "configured": stream.takes_records,
+                    "ack": stream.takes_records.then_some(stream.settings.ack.as_str()),
                     "state": "flowing",
                     "records_in_memory": stream.lane.records_in_memory(),
                     "memory_bytes": stream.lane.share().used_bytes(),
@@ -88,6 +117,10 @@ impl View {
                     && let Value::Object(more) = delivery(&forwarded.swap_remove(at))
                 {
                     members.extend(more);
+                }
+                let kept = spooled.iter().position(|status| status.stream == *name);
+                if let (Some(at), Some(members)) = (kept, shown.as_object_mut()) {
+                    members.insert("spool".to_owned(), kept_of(&spooled.swap_remove(at)));
                 }
                 shown
             })
@@ -109,8 +142,38 @@ impl View {
             "memory_bytes": memory_bytes,
             "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
+            "keys": self.keys.as_ref().map(|keys| super::keys::shown(&keys.status())),
         })
     }
+}
+
+/// What the spool has of a stream.
+fn kept_of(status: &spool::StreamStatus) -> Value {
+    let detail = status.obstacle_detail.as_deref();
+    let detail = detail.or_else(|| status.obstacle.map(NotDurable::sentence));
+    json!({
+        "records": status.records,
+        "records_waiting": status.records_waiting,
+        "disk_bytes": status.bytes,
+        "segments": status.segments,
+        "segments_uncounted": status.segments_uncounted,
+        "oldest_age_seconds": status.oldest_unix_ms.map(age_seconds),
+        "obstacle": status.obstacle.map(NotDurable::as_str),
+        "obstacle_detail": detail,
+        "waits_for": status.waits_for,
+        "records_recovered": status.records_recovered,
+        "records_quarantined": status.records_quarantined,
+        "segments_quarantined": status.segments_quarantined,
+        "torn_bytes": status.torn_bytes,
+        "dead_letters": status.dead_letters,
+        "failures": status.failures,
+    })
+}
+
+/// How long ago `unix_ms` was, by the clock on the wall.
+fn age_seconds(unix_ms: u64) -> f64 {
+    let then = UNIX_EPOCH + Duration::from_millis(unix_ms);
+    SystemTime::now().duration_since(then).unwrap_or_default().as_secs_f64()
 }
 
 /// How the delivery of a stream goes.
@@ -125,6 +188,7 @@ fn delivery(status: &StreamStatus) -> Value {
         "records_waiting": status.records_waiting,
         "records_in_flight": status.records_in_flight,
         "records_set_aside": status.records_set_aside,
+        "records_spilling": status.records_spilling,
         "requests_in_flight": status.requests_in_flight,
         "requests_in_flight_limit": status.requests_in_flight_limit,
         "oldest_age_seconds": status.oldest_accepted_at.map(seconds),

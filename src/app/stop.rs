@@ -10,7 +10,8 @@ use super::signals::Signals;
 use crate::embedded::Emulator;
 use crate::forward::Stopper;
 use crate::ingest::{Ingest, Streams};
-use crate::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::{self, Lifecycle, Phase};
+use crate::spool::{Left, Spool, StreamStatus, Volume};
 
 /// How often the end looks whether the application is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -18,11 +19,16 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it looks whether the ingest workers have handed all over.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
 
+/// The part of the grace time that is kept for the spool, to write what it has been given.
+pub(super) const SPOOL_TIME: Duration = Duration::from_secs(2);
+
 /// What became of the records when the process stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// How many accepted records were not delivered. Each stream's are in the log.
+    /// How many accepted records were in memory and not delivered. Each stream's are in the log.
     pub records_lost: u64,
+    /// What the spool has on a volume that goes with the process. Each stream's is in the log.
+    pub left_behind: Option<Left>,
 }
 
 impl App {
@@ -36,7 +42,19 @@ impl App {
     }
 
     async fn stop(self, reason: &'static str, mut signals: Signals) -> Stopped {
-        let Self { config, lifecycle, quit: _, streams, ingest, forward, admin, emulator } = self;
+        let Self {
+            config,
+            lifecycle,
+            streams,
+            ingest,
+            forward,
+            spool,
+            volume,
+            keys,
+            admin,
+            emulator,
+            ..
+        } = self;
         tracing::info!(reason, grace_ms = millis(config.grace), "stopping");
         let deadline = Instant::now() + config.grace;
         lifecycle.advance(Phase::Draining);
@@ -51,26 +69,122 @@ impl App {
             () = winding_down => false,
             name = signals.next() => hurry(name, &lifecycle, &stopper),
         };
-        let mut delivering = std::pin::pin!(forward.stop(deadline));
-        tokio::select! {
-            () = &mut delivering => {}
-            name = signals.next(), if !is_hurried => {
-                hurry(name, &lifecycle, &stopper);
-                delivering.await;
-            }
+        if let Some(spool) = &spool {
+            spool.begin_stop();
         }
-        lifecycle.advance(Phase::Stopped);
-        // The admin thread looks at ingest: it goes first, so that ingest can be joined.
+        let deliver_until = deliver_until(spool.is_some(), volume, &config, deadline);
+        let mut delivering = std::pin::pin!(forward.stop(deliver_until));
+        let is_hurried = tokio::select! {
+            () = &mut delivering => is_hurried,
+            name = signals.next(), if !is_hurried => {
+                let is_hurried = hurry(name, &lifecycle, &stopper);
+                delivering.await;
+                is_hurried
+            }
+        };
+        // The admin thread looks at the spool and at ingest: it goes first, so that they can be ended.
         admin.stop();
+        // Those who wait for the disk are answered by this: the listeners are closed afterwards.
+        let left = match spool.and_then(Arc::into_inner) {
+            Some(spool) => keep(spool, volume, deadline, is_hurried, &mut signals).await,
+            None => None,
+        };
+        lifecycle.advance(Phase::Stopped);
         if let Ok(ingest) = Arc::try_unwrap(ingest) {
             ingest.join();
         }
         let records_lost = name_losses(&streams);
+        if let Some(keys) = keys {
+            keys.stop();
+        }
         if let Some(Err(error)) = emulator.map(Emulator::stop) {
             tracing::error!(%error, "the emulator did not stop as it should");
         }
         tracing::info!(records_lost, "stopped");
-        Stopped { records_lost }
+        Stopped { records_lost, left_behind: left.filter(|_| volume == Volume::Ephemeral) }
+    }
+}
+
+/// Until when the forwarder delivers. Where the disk stays, it need not deliver what the disk has: it takes
+/// no longer than delivering what was in memory may take. Otherwise it has all the time there is.
+fn deliver_until(
+    has_spool: bool,
+    volume: Volume,
+    config: &lifecycle::Config,
+    deadline: Instant,
+) -> Instant {
+    if !has_spool {
+        return deadline;
+    }
+    let last = deadline.checked_sub(SPOOL_TIME.min(config.grace / 5)).unwrap_or(deadline);
+    match volume {
+        Volume::Persistent => last.min(Instant::now() + config.deliver),
+        Volume::Ephemeral => last,
+    }
+}
+
+/// Ends the spool: what it was given is written, and what it has is named. Says what is left in it, if
+/// anything is.
+async fn keep(
+    spool: Spool,
+    volume: Volume,
+    deadline: Instant,
+    is_hurried: bool,
+    signals: &mut Signals,
+) -> Option<Left> {
+    let streams = spool.status();
+    let deadline = if is_hurried { deadline.min(Instant::now() + SPOOL_TIME) } else { deadline };
+    // It waits for disks.
+    let stopping = tokio::task::spawn_blocking(move || spool.stop(deadline));
+    let left = tokio::select! {
+        left = stopping => left.unwrap_or_else(|_| left_of(&streams)),
+        name = signals.next(), if !is_hurried => {
+            tracing::warn!(reason = name, "stopping at once");
+            left_of(&streams)
+        }
+    };
+    if !left.is_whole {
+        tracing::warn!(
+            "the spool did not end in time: some of what is delivered may be sent again"
+        );
+    }
+    if left.records == 0 && left.segments_uncounted == 0 {
+        return None;
+    }
+    for stream in streams.iter().filter(|stream| stream.records + stream.segments_uncounted > 0) {
+        name_left(stream, volume);
+    }
+    tracing::info!(
+        records = left.records,
+        bytes = left.bytes,
+        segments_uncounted = left.segments_uncounted,
+        "left in the spool"
+    );
+    Some(left)
+}
+
+/// What was there before the spool was to end, and did not in time.
+fn left_of(streams: &[StreamStatus]) -> Left {
+    Left {
+        records: streams.iter().map(|stream| stream.records).sum(),
+        bytes: streams.iter().map(|stream| stream.bytes).sum(),
+        segments_uncounted: streams.iter().map(|stream| stream.segments_uncounted).sum(),
+        is_whole: false,
+    }
+}
+
+fn name_left(stream: &StreamStatus, volume: Volume) {
+    let StreamStatus { stream, records, bytes, segments_uncounted, .. } = stream;
+    match volume {
+        Volume::Persistent => tracing::info!(
+            %stream, records, bytes, segments_uncounted,
+            "records stay in the spool: the next start delivers them"
+        ),
+        Volume::Ephemeral => tracing::error!(
+            %stream, records, bytes, segments_uncounted,
+            "records are lost with the volume of the spool, which is ephemeral: they were not delivered \
+             when the process stopped"
+        ),
     }
 }
 

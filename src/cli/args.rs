@@ -42,7 +42,7 @@ pub(super) struct ConfigFile {
 pub(super) struct Check {
     #[command(flatten)]
     pub(super) config: ConfigFile,
-    /// Ask the service too: are there credentials, and do the streams take records?
+    /// Ask the service too (are there credentials, do the streams take records?), and try the spool's disk
     #[arg(long)]
     pub(super) live: bool,
 }

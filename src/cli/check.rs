@@ -4,15 +4,21 @@ use std::fmt::Write as _;
 
 use crate::app;
 use crate::config::Preset;
+use crate::encryption;
 use crate::forward;
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
+use crate::spool::{Provider, Volume};
 
 use super::args;
+use super::disk;
 use super::exit::{Exit, Failure};
 
 /// How many streams are listed one by one.
 const STREAMS_LISTED_MAX: usize = 20;
+
+/// The stream that a data key is made for when none is named.
+const ANY_STREAM: &str = "check";
 
 pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
     let loaded = super::load(check.config.path.as_deref(), Preset::Service)?;
@@ -20,8 +26,21 @@ pub(super) fn run(check: &args::Check) -> Result<(), Failure> {
     if check.live { live(&loaded.config) } else { Ok(()) }
 }
 
-/// Asks the service about the streams that are listed.
+/// Tries all that is needed.
 fn live(config: &app::Config) -> Result<(), Failure> {
+    let disk = config.spool.as_ref().map(|spool| disk::look(&spool.dir));
+    if let Some(disk) = &disk {
+        super::print(&format!("live      {}\n", disk.line))?;
+    }
+    live_services(config)?;
+    match disk.filter(|disk| !disk.is_well) {
+        Some(_) => Err(Failure::new(Exit::Io, "the spool can not be kept in its directory")),
+        None => Ok(()),
+    }
+}
+
+/// Asks the service about the streams, and whoever keeps the keys.
+fn live_services(config: &app::Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new(Exit::Internal, format!("the system gives no runtime: {error}"))
@@ -33,7 +52,14 @@ fn live(config: &app::Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
     super::print(&lines.concat())?;
+    let keys_are_ill = match &config.encryption {
+        Some(encryption) => !live_keys(&runtime, encryption, &names)?,
+        None => false,
+    };
     match looks.iter().filter(|look| !look.is_well).count() {
+        0 if keys_are_ill => {
+            Err(Failure::new(Exit::Unavailable, "no data keys can be had now".to_owned()))
+        }
         0 => Ok(()),
         ill => {
             let message = format!("{ill} of {} streams can not be delivered to now", looks.len());
@@ -42,13 +68,30 @@ fn live(config: &app::Config) -> Result<(), Failure> {
     }
 }
 
+/// Has a data key made and unwrapped. Says whether that went well.
+fn live_keys(
+    runtime: &tokio::runtime::Runtime,
+    encryption: &encryption::Config,
+    names: &[StreamName],
+) -> Result<bool, Failure> {
+    let any = || ANY_STREAM.parse().expect("it is a name within the limits");
+    let stream = names.first().cloned().unwrap_or_else(any);
+    let look = runtime
+        .block_on(encryption::look(encryption, &stream))
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    super::print(&format!("live      {}\n", look.said))?;
+    Ok(look.is_well)
+}
+
 /// What somebody wants to know before they start it.
 fn facts(config: &app::Config) -> String {
     let mut lines = vec!["ok: the configuration has no faults".to_owned()];
     lines.extend(listeners(config));
     lines.extend(streams(config));
     lines.push(upstream(config));
+    lines.extend(config.encryption.as_ref().map(keys));
     lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
+    lines.push(spool(config));
     let mut out = String::new();
     for line in lines {
         out.push_str(&line);
@@ -91,6 +134,36 @@ fn streams(config: &app::Config) -> Vec<String> {
 
 fn levels(settings: &StreamSettings) -> String {
     format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+fn spool(config: &app::Config) -> String {
+    let Some(spool) = &config.spool else {
+        return "spool     none: what is in memory is lost with the process".to_owned();
+    };
+    let volume = match spool.volume {
+        Volume::Persistent => "on a volume that stays",
+        Volume::Ephemeral => "on a volume that goes with the pod",
+    };
+    format!(
+        "spool     {}: {volume}, up to {} bytes ({} for one stream), {} left free",
+        spool.dir.display(),
+        spool.bytes_max,
+        spool.stream_bytes_max,
+        spool.free_bytes_min
+    )
+}
+
+fn keys(encryption: &encryption::Config) -> String {
+    let by = match (encryption.provider, &encryption.key, &encryption.file) {
+        (Provider::Kms, Some(key), _) => key.clone(),
+        (Provider::File, _, Some(file)) => format!("the file {}, which is not KMS", file.display()),
+        _ => "nothing that is named".to_owned(),
+    };
+    let more = match encryption.decrypt_only.len() {
+        0 => String::new(),
+        count => format!(", and {count} more keys open old segments"),
+    };
+    format!("keys      data keys are wrapped under {by}{more}")
 }
 
 fn upstream(config: &app::Config) -> String {

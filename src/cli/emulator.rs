@@ -33,12 +33,14 @@ pub(super) fn run(emulator: args::Emulator) -> Result<(), Failure> {
     let emulator = Emulator::start(config)?;
     super::print(&format!(
         "emulator          {url}\n\
+         key of KMS        {key}\n\
          delivers to       {}\n\
          let records fail  curl -X PUT -d '{{\"record_failure_rate\":0.1}}' {url}/emulator/faults\n\
          let all be well   curl -X DELETE {url}/emulator/faults\n\
          see what came     curl {url}/emulator/streams\n",
         delivered.display(),
         url = emulator.endpoint_url(),
+        key = emulator.key_arn(),
     ))?;
     runtime.block_on(ended(signals, &emulator));
     Ok(emulator.stop()?)

@@ -96,7 +96,9 @@ impl From<embedded::StartError> for Failure {
             embedded::StartError::DataDirInUse { .. } => {
                 (Exit::Unavailable, "; stop it, or choose another directory with --data-dir")
             }
-            embedded::StartError::DataDir { .. } | embedded::StartError::StreamsFile { .. } => {
+            embedded::StartError::DataDir { .. }
+            | embedded::StartError::StreamsFile { .. }
+            | embedded::StartError::KeysFile { .. } => {
                 (Exit::Io, "; choose another directory with --data-dir")
             }
             embedded::StartError::Faults(_) => (Exit::Usage, ""),

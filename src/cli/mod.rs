@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod disk;
 mod emulator;
 mod exit;
 mod probe;

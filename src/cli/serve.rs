@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::app::{self, StartError};
+use crate::app::{self, StartError, Stopped};
 use crate::config::Preset;
 use crate::embedded;
 use crate::ingest;
@@ -15,21 +15,39 @@ const DATA_DIR: &str = "./standpipe-data";
 
 pub(super) fn run(serve: args::Serve) -> Result<(), Failure> {
     let preset = if serve.embedded { Preset::Embedded } else { Preset::Service };
-    let loaded = super::load(serve.config.path.as_deref(), preset)?;
+    let mut loaded = super::load(serve.config.path.as_deref(), preset)?;
     let embedded = serve.embedded.then(|| {
         let data_dir = serve.data_dir.unwrap_or_else(|| DATA_DIR.into());
+        loaded.place_spool(&data_dir);
         emulator_of(&loaded.config, data_dir)
     });
     let stopped = app::serve(loaded.config, embedded).map_err(failure)?;
-    if stopped.records_lost > 0 {
-        let message = format!(
-            "{} accepted records were lost: they were not delivered when the process stopped; the \
-             log names their streams",
-            stopped.records_lost
-        );
-        return Err(Failure::new(Exit::Io, message));
+    losses(&stopped).map_or(Ok(()), |message| Err(Failure::new(Exit::Io, message)))
+}
+
+/// What was lost at the stop, if anything was.
+fn losses(stopped: &Stopped) -> Option<String> {
+    let Stopped { records_lost, left_behind } = stopped;
+    let mut lost = Vec::new();
+    if *records_lost > 0 {
+        lost.push(format!("{records_lost} accepted records were lost"));
     }
-    Ok(())
+    if let Some(left) = left_behind {
+        let uncounted = match left.segments_uncounted {
+            0 => String::new(),
+            segments => format!(" and {segments} segments that were not counted"),
+        };
+        lost.push(format!(
+            "{} records{uncounted} are lost with the volume of the spool, which is ephemeral",
+            left.records
+        ));
+    }
+    (!lost.is_empty()).then(|| {
+        let lost = lost.join("; ");
+        format!(
+            "{lost}: they were not delivered when the process stopped; the log names their streams"
+        )
+    })
 }
 
 /// The emulator of an embedded run: it has the streams that the configuration lists.
@@ -49,6 +67,9 @@ fn failure(error: StartError) -> Failure {
         StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
             Exit::Unavailable
         }
+        StartError::Spool(_) => Exit::Io,
+        StartError::Keys(error) if error.is_configuration() => Exit::Configuration,
+        StartError::Keys(_) => Exit::Unavailable,
         StartError::Admin(error) if error.is_configuration() => Exit::Configuration,
         StartError::Admin(_) => Exit::Unavailable,
         StartError::Telemetry(_) | StartError::Signals(_) => Exit::Internal,

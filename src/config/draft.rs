@@ -1,13 +1,17 @@
 //! A configuration while it is being put together, and how it becomes the one of the stages. Pure.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forward::Credentials;
-use crate::ingest::{AnyStream, Delimiter, Framing, RepeatsConfig, StreamConfig, StreamSettings};
+use crate::aws::{Credentials, Upstream, key_region};
+use crate::ingest::{
+    AnyStream, Delimiter, Framing, Oversize, RepeatsConfig, StreamConfig, StreamSettings,
+};
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
-use crate::{admin, app, forward, ingest, lifecycle, telemetry};
+use crate::spool::Provider;
+use crate::{admin, app, encryption, forward, ingest, lifecycle, spool, telemetry};
 
 use super::fault::Place;
 
@@ -28,6 +32,11 @@ pub(super) struct Draft {
     pub(super) repeats: RepeatsConfig,
     /// How many streams there may be that are not named. 0 is none.
     pub(super) any_streams_max: usize,
+    /// Where the spool is, if there is one. `spool` has it only at the end.
+    pub(super) spool_dir: Option<PathBuf>,
+    pub(super) spool: spool::Config,
+    /// How data keys are had. Its upstream has only the endpoint; the rest is that of `forward`.
+    pub(super) keys: encryption::Config,
     pub(super) defaults: StreamDraft,
     pub(super) streams: BTreeMap<StreamName, NamedStream>,
     /// Where each key was set. One that is not here has its default.
@@ -63,6 +72,15 @@ const BODIES_PER_MEMORY: usize = 3;
 
 /// No body is bounded to less than this, in bytes.
 const BODY_BYTES_MIN: usize = 1024;
+
+/// Each of the spool's two buffers may be this part of the memory when nobody has bounded it otherwise.
+const SPOOL_BUFFERS_PER_MEMORY: usize = 8;
+
+/// None of them is smaller than this, in bytes: the largest frame of a segment fits.
+const SPOOL_BUFFER_BYTES_MIN: usize = 6 * 1024 * 1024;
+
+/// No segment is bounded to less than this, in bytes: the largest frame fits.
+pub(super) const SEGMENT_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// What a key is set for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,10 +122,11 @@ impl Default for Draft {
             linger_jitter_percent: 20,
         };
         let settings = StreamSettings {
-            ack: Ack::Memory,
+            ack: Ack::Durable,
             min_ack: Ack::Memory,
             framing: Framing::Auto,
             delimiter: Delimiter::Auto,
+            oversize: Oversize::Refuse,
             limits,
             memory_floor_bytes: 0,
         };
@@ -115,6 +134,8 @@ impl Default for Draft {
             config: app::Config {
                 memory_bytes_max: MEMORY_BYTES_MAX,
                 ingest: ingest::Config::default(),
+                spool: None,
+                encryption: None,
                 forward: forward::Config::default(),
                 admin: admin::Config::default(),
                 telemetry: telemetry::Config::default(),
@@ -124,6 +145,9 @@ impl Default for Draft {
             repeats_enabled: false,
             repeats: RepeatsConfig::default(),
             any_streams_max: 0,
+            spool_dir: None,
+            spool: spool::Config::default(),
+            keys: encryption::Config::default(),
             defaults: StreamDraft { settings, memory_floor_bytes: None },
             streams: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -132,12 +156,46 @@ impl Default for Draft {
 }
 
 impl Draft {
-    /// What `--embedded` starts from.
+    /// What `--embedded` starts from. Its spool is where `Loaded::place_spool` puts it.
     pub(super) fn embedded() -> Self {
-        let mut draft = Self::default();
+        let mut draft = Self { spool_dir: Some(PathBuf::from("spool")), ..Self::default() };
         draft.config.forward.upstream.credentials = Credentials::Embedded;
         draft.config.forward.upstream.region = Some("us-east-1".to_owned());
         draft
+    }
+
+    /// Whether it is for `--embedded`.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.config.forward.upstream.credentials == Credentials::Embedded
+    }
+
+    /// Whether data keys are wanted: there is a spool, the emulator has some to give, or somebody named who is
+    /// to wrap them.
+    pub(super) fn needs_keys(&self) -> bool {
+        let keys = &self.keys;
+        self.is_embedded()
+            || self.spool_dir.is_some()
+            || keys.provider == Provider::File
+            || keys.key.is_some()
+            || keys.file.is_some()
+            || !keys.decrypt_only.is_empty()
+    }
+
+    fn encryption(&self) -> encryption::Config {
+        let shared = &self.config.forward.upstream;
+        let endpoint = self.keys.upstream.endpoint.clone();
+        // KMS is asked where its key is, which need not be where the streams are.
+        let arn = self.keys.key.iter().chain(&self.keys.decrypt_only).next();
+        let region = arn.and_then(|arn| key_region(arn)).map(str::to_owned);
+        encryption::Config {
+            upstream: Upstream {
+                region: region.or_else(|| shared.region.clone()),
+                fips: shared.fips && endpoint.is_none(),
+                endpoint,
+                ..shared.clone()
+            },
+            ..self.keys.clone()
+        }
     }
 
     /// A stream before its own keys are set.
@@ -161,10 +219,20 @@ impl Draft {
         })
     }
 
+    /// The memory that the spool takes for itself, in bytes.
+    pub(super) fn spool_memory_bytes(&self) -> usize {
+        if self.spool_dir.is_some() { self.spool.memory_bytes_max() } else { 0 }
+    }
+
+    /// The memory for the records and bodies of streams, in bytes.
+    pub(super) fn streams_memory_bytes(&self) -> usize {
+        self.config.memory_bytes_max.saturating_sub(self.spool_memory_bytes())
+    }
+
     /// The floor of a stream that has none set: its even part of a quarter of the memory, or less when
     /// the floors that are set leave less than that below half of the memory.
     pub(super) fn even_floor_bytes(&self) -> usize {
-        let memory = self.config.memory_bytes_max;
+        let memory = self.streams_memory_bytes();
         let (set_bytes, set_count) = self.set_floors();
         let streams = self.streams_count().max(1);
         let unset = streams.saturating_sub(set_count).max(1);
@@ -197,7 +265,8 @@ impl Draft {
     /// Fits the bounds that nobody set to the memory and to the grace time, which may be smaller than
     /// they are by default.
     pub(super) fn fit_unset_bounds(&mut self) {
-        let above_floors = self.config.memory_bytes_max.saturating_sub(self.floors_bytes());
+        self.fit_spool();
+        let above_floors = self.streams_memory_bytes().saturating_sub(self.floors_bytes());
         let is_set = |table, key| self.origins.contains_key(&Slot::table(table, key));
         let is_body_set = is_set("ingest", "body_bytes_max");
         let is_decoded_set = is_set("ingest", "decoded_bytes_max");
@@ -219,6 +288,40 @@ impl Draft {
         }
     }
 
+    /// Fits the bounds of the spool that nobody set to the memory and to each other.
+    fn fit_spool(&mut self) {
+        let (memory, streams) = (self.config.memory_bytes_max, self.streams_count().max(1));
+        let is_set = |key| self.origins.contains_key(&Slot::table("spool", key));
+        let (is_stream_set, is_floor_set) =
+            (is_set("stream_bytes_max"), is_set("stream_floor_bytes"));
+        let (is_segment_set, is_reserve_set) =
+            (is_set("segment_bytes_max"), is_set("reserve_bytes"));
+        let (is_ahead_set, is_group_set) =
+            (is_set("read_ahead_bytes_max"), is_set("group_bytes_max"));
+        let spool = &mut self.spool;
+        let part = (memory / SPOOL_BUFFERS_PER_MEMORY).max(SPOOL_BUFFER_BYTES_MIN);
+        if !is_ahead_set {
+            spool.read_ahead_bytes_max = spool.read_ahead_bytes_max.min(part);
+        }
+        if !is_group_set {
+            spool.group_bytes_max = spool.group_bytes_max.min(part);
+        }
+        if !is_reserve_set {
+            spool.reserve_bytes = memory.min(spool.bytes_max / 4);
+        }
+        if !is_stream_set {
+            spool.stream_bytes_max = spool.stream_bytes_max.min(spool.bytes_max);
+        }
+        if !is_segment_set {
+            let part = (spool.stream_bytes_max / 4).max(SEGMENT_BYTES_MIN);
+            spool.segment_bytes_max = spool.segment_bytes_max.min(part);
+        }
+        if !is_floor_set {
+            let most = (spool.bytes_max / 2 / streams).min(spool.stream_bytes_max);
+            spool.stream_floor_bytes = spool.stream_floor_bytes.min(most);
+        }
+    }
+
     /// The configuration of the stages.
     pub(super) fn finish(&self) -> app::Config {
         let even_bytes = self.even_floor_bytes();
@@ -227,6 +330,9 @@ impl Draft {
             ..stream.settings.clone()
         };
         let mut config = self.config.clone();
+        config.spool =
+            self.spool_dir.clone().map(|dir| spool::Config { dir, ..self.spool.clone() });
+        config.encryption = self.needs_keys().then(|| self.encryption());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {

@@ -191,7 +191,10 @@ fn raw(value: &DeValue<'_>) -> Raw {
         }
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("an array"),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().map_or(Raw::Other("an array"), Raw::List)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

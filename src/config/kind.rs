@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::fault::did_you_mean;
 use super::value::{Value, quoted};
+use crate::aws::key_region;
 use crate::telemetry::check_filter;
 
 /// Something that was said for a key, as it was said.
@@ -18,9 +19,11 @@ pub(super) enum Raw {
     Whole(i128),
     /// A string in the file.
     Text(String),
+    /// An array of strings in the file.
+    List(Vec<String>),
     /// A variable. Its kind is that of the key.
     Variable(String),
-    /// Something in the file that no key takes, such as a float or an array.
+    /// Something in the file that no key takes, such as a float or an array of numbers.
     Other(&'static str),
 }
 
@@ -33,7 +36,7 @@ impl Raw {
     fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Variable(text) => Some(text),
-            Self::Switch(_) | Self::Whole(_) | Self::Other(_) => None,
+            Self::Switch(_) | Self::Whole(_) | Self::List(_) | Self::Other(_) => None,
         }
     }
 }
@@ -44,6 +47,7 @@ impl fmt::Display for Raw {
             Self::Switch(on) => write!(f, "{on}"),
             Self::Whole(number) => write!(f, "{number}"),
             Self::Text(text) | Self::Variable(text) => f.write_str(&shown(text)),
+            Self::List(_) => f.write_str("an array"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -80,10 +84,10 @@ pub(super) enum Kind {
     Whole { min: u64, max: u64, unit: Unit },
     /// One of these words.
     Word(&'static [&'static str]),
-    /// One of these levels of an answer. `durable` comes with the spool and is refused until then.
-    Level(&'static [&'static str]),
     /// A text, what it is, and how one tells.
     Text { what: &'static str, is_right: fn(&str) -> bool },
+    /// Some texts, what they are, and how one tells of each.
+    List { what: &'static str, is_right: fn(&str) -> bool },
 }
 
 /// What a number counts.
@@ -101,6 +105,15 @@ impl Kind {
     /// # Errors
     /// What would be right, and a hint if there is one.
     pub(super) fn read(self, raw: &Raw) -> Result<Value, String> {
+        if let (Self::List { is_right, .. }, Some(items)) = (self, items(raw)) {
+            return match items.iter().find(|item| !is_right(item)) {
+                _ if items.len() > LIST_MAX => {
+                    Err(format!("must be {self}, not {} of them", items.len()))
+                }
+                Some(wrong) => Err(format!("must be {self}, not {}", shown(wrong))),
+                None => Ok(Value::List(items)),
+            };
+        }
         let value = match (self, raw) {
             (Self::Switch, Raw::Switch(on)) => Some(Value::Switch(*on)),
             (Self::Switch, Raw::Variable(text)) => text.parse().ok().map(Value::Switch),
@@ -111,7 +124,7 @@ impl Kind {
                 };
                 number.filter(|number| (min..=max).contains(number)).map(Value::Whole)
             }
-            (Self::Word(words) | Self::Level(words), Raw::Text(text) | Raw::Variable(text)) => {
+            (Self::Word(words), Raw::Text(text) | Raw::Variable(text)) => {
                 words.contains(&text.as_str()).then(|| Value::Text(text.clone()))
             }
             (Self::Text { is_right, .. }, Raw::Text(text) | Raw::Variable(text)) => {
@@ -125,18 +138,33 @@ impl Kind {
     fn hint(self, raw: &Raw) -> String {
         let text = raw.text().unwrap_or_default();
         match self {
-            Self::Level(_) if text == "durable" => {
-                "; that needs the spool, which this version does not have".to_owned()
-            }
-            Self::Word(words) | Self::Level(words) => did_you_mean(text, words.iter().copied()),
+            Self::Word(words) => did_you_mean(text, words.iter().copied()),
             Self::Whole { min, max, unit } => in_unit(text, unit)
                 .filter(|number| (min..=max).contains(number))
                 .map_or_else(String::new, |number| format!("; write {number}")),
             Self::Switch if matches!(text, "true" | "false") => format!("; write {text}"),
-            Self::Switch | Self::Text { .. } => String::new(),
+            Self::List { .. } if matches!(raw, Raw::Text(_)) => {
+                "; write it in brackets: [\"...\"]".to_owned()
+            }
+            Self::Switch | Self::Text { .. } | Self::List { .. } => String::new(),
         }
     }
 }
+
+/// The items of a list: an array in the file, texts with commas between them in a variable.
+fn items(raw: &Raw) -> Option<Vec<String>> {
+    match raw {
+        Raw::List(items) => Some(items.clone()),
+        Raw::Variable(text) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(items.map(str::to_owned).collect())
+        }
+        Raw::Switch(_) | Raw::Whole(_) | Raw::Text(_) | Raw::Other(_) => None,
+    }
+}
+
+/// The most items of a list.
+const LIST_MAX: usize = 100;
 
 /// The number that somebody meant who wrote its unit behind it.
 fn in_unit(text: &str, unit: Unit) -> Option<u64> {
@@ -171,7 +199,7 @@ impl fmt::Display for Kind {
                 };
                 write!(f, "a whole number{of} from {min} to {max}")
             }
-            Self::Word(words) | Self::Level(words) => {
+            Self::Word(words) => {
                 for (index, word) in words.iter().enumerate() {
                     let before = if index == 0 {
                         ""
@@ -184,7 +212,7 @@ impl fmt::Display for Kind {
                 }
                 Ok(())
             }
-            Self::Text { what, .. } => f.write_str(what),
+            Self::Text { what, .. } | Self::List { what, .. } => f.write_str(what),
         }
     }
 }
@@ -219,6 +247,35 @@ pub(super) const PROFILE: Kind = Kind::Text {
 pub(super) const ENDPOINT: Kind = Kind::Text {
     what: "a URL with http or https and without a user, such as \"https://firehose.eu-west-1.amazonaws.com\"",
     is_right: |text| is_url(text) && !text.contains('@'),
+};
+
+/// A URL of KMS.
+pub(super) const KMS_ENDPOINT: Kind = Kind::Text {
+    what: "a URL with http or https and without a user, such as \"https://kms.eu-west-1.amazonaws.com\"",
+    is_right: |text| is_url(text) && !text.contains('@'),
+};
+
+/// The ARN of a KMS key.
+pub(super) const KEY_ARN: Kind = Kind::Text {
+    what: "the ARN of a KMS key, such as \
+           \"arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\" (no alias: \
+           segments name their key, and an alias can come to mean another)",
+    is_right: |text| key_region(text).is_some(),
+};
+
+/// ARNs of KMS keys.
+pub(super) const KEY_ARNS: Kind = Kind::List {
+    what: "an array of up to 100 ARNs of KMS keys, in a variable with commas between them",
+    is_right: |text| key_region(text).is_some(),
+};
+
+/// What an application is called. KMS shows it in its logs.
+pub(super) const APPLICATION: Kind = Kind::Text {
+    what: "a name of up to 128 letters, digits and characters of \"_.:/=@-\"",
+    is_right: |text| {
+        text.len() <= 128
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.:/=@-".contains(c))
+    },
 };
 
 /// A URL of a proxy, which may have a user and a password.

@@ -2,6 +2,7 @@
 //! the variables and a way to ask whether a file can be read.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::app;
 use crate::record::StreamName;
@@ -76,6 +77,17 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
         Ok(Loaded { config, draft: loading.draft, file: sources.file_name.clone() })
     } else {
         Err(Faults::new(sources.file_name.clone(), loading.faults))
+    }
+}
+
+impl Loaded {
+    /// Puts the spool of an embedded run below `data_dir`, unless somebody said where it is.
+    pub fn place_spool(&mut self, data_dir: &Path) {
+        let is_said = self.draft.origins.contains_key(&Slot::table("spool", "dir"));
+        if let Some(spool) = self.config.spool.as_mut().filter(|_| !is_said) {
+            spool.dir = data_dir.join("spool");
+            self.draft.spool_dir = Some(spool.dir.clone());
+        }
     }
 }
 
@@ -188,11 +200,13 @@ impl Loading {
             self.draft.add_stream(demo, Place::Option("--embedded"));
         }
         for (slot, place) in &self.draft.origins {
-            if slot.scope == Scope::Table("upstream") && slot.key != "region" {
-                let message =
-                    format!("--embedded brings its own upstream; drop {slot} or --embedded");
-                self.faults.push(Fault::new(place.clone(), message));
-            }
+            let brings = match &slot.scope {
+                Scope::Table("upstream") if slot.key != "region" => "upstream",
+                Scope::Table("keys") if slot.key == "endpoint" => "KMS",
+                _ => continue,
+            };
+            let message = format!("--embedded brings its own {brings}; drop {slot} or --embedded");
+            self.faults.push(Fault::new(place.clone(), message));
         }
     }
 }

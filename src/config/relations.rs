@@ -1,5 +1,8 @@
 //! What has to hold between values that are right each by itself. Pure.
 
+mod keys;
+mod spool;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -25,10 +28,12 @@ pub(super) fn faults(draft: &Draft, is_readable: fn(&Path) -> Result<(), String>
     let mut relations = Relations { draft, broken: Vec::new() };
     relations.streams();
     relations.levels();
+    relations.spool();
     relations.memory();
     relations.times();
     relations.listeners();
     relations.upstream();
+    relations.keys();
     relations.files(is_readable);
     relations.broken
 }
@@ -83,6 +88,8 @@ impl Relations<'_> {
         let draft = self.draft;
         let ingest = &draft.config.ingest;
         let bytes_max = draft.config.memory_bytes_max;
+        let streams_bytes = draft.streams_memory_bytes();
+        let buffers = if draft.spool_dir.is_some() { " and the buffers of the spool" } else { "" };
         let memory = Slot::table("memory", "bytes_max");
         let body = Slot::table("ingest", "body_bytes_max");
         let decoded = Slot::table("ingest", "decoded_bytes_max");
@@ -101,20 +108,21 @@ impl Relations<'_> {
         // A body as it is sent, what it becomes, and for zstd as much again for its window.
         let one_body_bytes =
             ingest.body_bytes_max.saturating_add(ingest.decoded_bytes_max.saturating_mul(2));
-        if floors_bytes > bytes_max {
+        if floors_bytes > streams_bytes {
             floors.push(memory);
             let message = format!(
-                "the floors of {} streams are {floors_bytes} bytes together, more than \
+                "the floors of {} streams{buffers} are {} bytes together, more than \
                  memory.bytes_max = {bytes_max}; lower memory_floor_bytes or raise memory.bytes_max",
-                draft.streams_count()
+                draft.streams_count(),
+                floors_bytes + (bytes_max - streams_bytes)
             );
             self.broken(&floors, message);
-        } else if bytes_max - floors_bytes < one_body_bytes {
+        } else if streams_bytes - floors_bytes < one_body_bytes {
             let message = format!(
-                "memory.bytes_max = {bytes_max} leaves {} bytes above the floors of the streams, and one \
+                "memory.bytes_max = {bytes_max} leaves {} bytes above the floors of the streams{buffers}, and one \
                  request may take {one_body_bytes} (ingest.body_bytes_max and twice \
                  decoded_bytes_max); raise memory.bytes_max or lower those",
-                bytes_max - floors_bytes
+                streams_bytes - floors_bytes
             );
             self.broken(&[&[memory, body, decoded][..], &floors].concat(), message);
         }

@@ -20,7 +20,10 @@ impl Loaded {
         let mut draft = self.draft.clone();
         for table in tables() {
             line(&mut out, format_args!("[{table}]"));
-            for key in KEYS.iter().filter(|key| key.table == table) {
+            // Without a directory the other keys of the spool mean nothing, and would be refused.
+            let has_spool = draft.spool_dir.is_some();
+            let is_shown = |name: &str| table != "spool" || name == "dir" || has_spool;
+            for key in KEYS.iter().filter(|key| key.table == table && is_shown(key.name)) {
                 let origin = draft.origins.get(&Slot::table(table, key.name)).cloned();
                 let value = (key.field)(&mut draft).value();
                 self.entry(&mut out, key.name, value.as_ref(), &self.origin(origin.as_ref()));

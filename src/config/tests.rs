@@ -1,17 +1,35 @@
 //! Tests of the whole stage: what is loaded, what is refused and with which words.
 
+mod data_keys;
 mod faults;
 mod keys;
 mod panics;
+mod spool;
 
 use super::{Loaded, Preset, Sources, load};
-use crate::forward::Credentials;
+use crate::aws::Credentials;
 use crate::record::Ack;
 
 /// The name of the file in the messages.
 const FILE: &str = "c.toml";
 
+/// The level that a pipe without a spool says itself.
+const MEMORY: (&str, &str) = ("STANDPIPE_DEFAULTS_ACK", "memory");
+
+/// Most tests are about something else than the level and the spool that it needs: they say no level, and
+/// here it is said for them.
 fn sources(text: &str, variables: &[(&str, &str)]) -> Sources {
+    let is_said = text.contains("ack = ")
+        || variables.iter().any(|(name, value)| {
+            *name == MEMORY.0 || name.ends_with("_MIN_ACK") && *value == "delivered"
+        });
+    let memory = (!is_said).then_some(MEMORY);
+    let variables: Vec<(&str, &str)> = variables.iter().copied().chain(memory).collect();
+    only_sources(text, &variables)
+}
+
+/// Nothing but these.
+fn only_sources(text: &str, variables: &[(&str, &str)]) -> Sources {
     Sources {
         file_name: Some(FILE.to_owned()),
         file_text: Some(text.to_owned()),
@@ -55,7 +73,9 @@ fn one_name_is_enough() {
 #[test]
 fn the_environment_alone_is_enough() {
     let sources = Sources {
-        variables: vec![("STANDPIPE_STREAMS".to_owned(), "a, b".to_owned())],
+        variables: [("STANDPIPE_STREAMS", "a, b"), MEMORY]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         ..Sources::default()
     };
     assert_eq!(names(&load(&sources, Preset::Service).unwrap()), ["a", "b"]);

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ingest::{Delimiter, Framing};
+use crate::ingest::{Delimiter, Framing, Oversize};
 use crate::record::Ack;
+use crate::spool::{Provider, Volume};
 use crate::telemetry::LogFormat;
 
 /// A value that is of the right kind.
@@ -15,6 +16,7 @@ pub(super) enum Value {
     Switch(bool),
     Whole(u64),
     Text(String),
+    List(Vec<String>),
 }
 
 impl Value {
@@ -24,6 +26,10 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Whole(number) => number.to_string(),
             Self::Text(text) => quoted(text),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+                format!("[{}]", items.join(", "))
+            }
         }
     }
 }
@@ -111,7 +117,7 @@ macro_rules! whole_numbers {
     )*};
 }
 
-whole_numbers!(usize, u32, u16, u8);
+whole_numbers!(usize, u64, u32, u16, u8);
 
 /// Times are configured in milliseconds, all of them.
 impl Scalar for Duration {
@@ -131,6 +137,16 @@ impl Scalar for String {
 
     fn from_value(value: &Value) -> Option<Self> {
         if let Value::Text(text) = value { Some(text.clone()) } else { None }
+    }
+}
+
+impl Scalar for Vec<String> {
+    fn to_value(&self) -> Value {
+        Value::List(self.clone())
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        if let Value::List(items) = value { Some(items.clone()) } else { None }
     }
 }
 
@@ -176,5 +192,8 @@ words! {
     Ack: "memory" = Self::Memory, "durable" = Self::Durable, "delivered" = Self::Delivered;
     Framing: "auto" = Self::Auto, "lines" = Self::Lines, "body" = Self::Body;
     Delimiter: "auto" = Self::Auto, "newline" = Self::Newline, "none" = Self::None;
+    Oversize: "refuse" = Self::Refuse, "dead-letter" = Self::DeadLetter;
+    Volume: "persistent" = Self::Persistent, "ephemeral" = Self::Ephemeral;
+    Provider: "kms" = Self::Kms, "file" = Self::File;
     LogFormat: "auto" = Self::Auto, "text" = Self::Text, "json" = Self::Json;
 }

@@ -318,9 +318,9 @@ fn not_active(name: &StreamName) -> ServiceError {
 }
 
 /// What could not be kept on disk has not happened.
-fn keep(kept: std::io::Result<()>) -> Result<(), ServiceError> {
+pub(super) fn keep(kept: std::io::Result<()>) -> Result<(), ServiceError> {
     kept.map_err(|error| {
-        tracing::error!(%error, "the list of streams cannot be written");
+        tracing::error!(%error, "the list of streams or keys cannot be written");
         ServiceError::internal()
     })
 }

@@ -7,6 +7,8 @@
 //! | `DELETE /emulator/faults` | nothing goes wrong any more |
 //! | `GET`, `PUT`, `DELETE /emulator/streams/{s}/faults` | the same for one stream, in place of those |
 //! | `GET`, `PUT`, `DELETE /emulator/streams/{s}/quota` | its quota; without one it takes what comes |
+//! | `GET`, `PUT`, `DELETE /emulator/kms/faults` | the same for KMS |
+//! | `GET /emulator/kms` | its keys, and how often each action was asked for |
 //! | `GET /emulator/streams` | every stream with its counters |
 //! | `GET /emulator/streams/{s}` | one of them |
 //! | `GET /emulator/streams/{s}/records?from=0&limit=1000` | accepted records, if the journal is on |
@@ -23,7 +25,8 @@ use serde_json::{Value, json};
 use super::faults::{BadFault, Faults};
 use super::injector::Injector;
 use super::quota::{Buckets, Quota};
-use super::state::{Shared, State, unix_ms};
+use super::service::Service;
+use super::state::{Kms, Shared, State, unix_ms};
 use super::streams::Stream;
 use super::wire::Answer;
 
@@ -69,6 +72,8 @@ fn route(
             state.injector = Injector::new(Faults::default());
             Ok(json!({}))
         }
+        (&Method::GET, ["kms"]) => Ok(kms_shown(state)),
+        (_, ["kms", "faults"]) => kms_faults(&mut state.kms, method, body),
         (&Method::GET, ["streams"]) => {
             let streams: Vec<_> = state.streams.values_mut().map(stream_shown).collect();
             Ok(json!({ "streams": streams }))
@@ -91,6 +96,26 @@ fn route(
         }
         _ => Err(nothing_here()),
     }
+}
+
+fn kms_faults(kms: &mut Kms, method: &Method, body: &[u8]) -> Result<Value, Refused> {
+    let faults = match *method {
+        Method::GET => return Ok(json!(kms.injector.faults())),
+        Method::PUT => Faults::kms_from_json(body).map_err(bad_request)?,
+        Method::DELETE => Faults::default(),
+        _ => return Err(nothing_here()),
+    };
+    tracing::info!(?faults, "faults of KMS set");
+    kms.injector = Injector::of(Service::Kms, faults);
+    Ok(json!(kms.injector.faults()))
+}
+
+fn kms_shown(state: &State) -> Value {
+    let region = &state.config.region;
+    let keys = state.kms.keys.iter();
+    let keys: Vec<_> =
+        keys.map(|key| json!({ "arn": key.arn(region), "state": key.state })).collect();
+    json!({ "keys": keys, "calls": state.kms.calls })
 }
 
 fn stream_faults(stream: &mut Stream, method: &Method, body: &[u8]) -> Result<Value, Refused> {
@@ -197,6 +222,7 @@ fn bad_request(bad: BadFault) -> Refused {
 
 fn nothing_here() -> Refused {
     let reason = "nothing here: there are /emulator/faults, /emulator/streams, \
+        /emulator/kms, /emulator/kms/faults, \
         /emulator/streams/{s}/faults, /emulator/streams/{s}/quota, /emulator/streams/{s}/records \
         and POST /emulator/flush";
     Refused(StatusCode::NOT_FOUND, reason.to_owned())

@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 
 use super::actions::{self, Outcome};
 use super::control;
-use super::faults::ACTIONS;
 use super::injector::{Ending, HeadVerdict};
+use super::kms;
 use super::put_input::{Put, parse_put_record, parse_put_record_batch};
 use super::puts;
 use super::server::Line;
+use super::service::{self, Service};
 use super::state::{Shared, State};
 use super::wire::{Answer, ServiceError, success};
 
@@ -34,7 +35,7 @@ pub(super) async fn respond(
         };
     }
     let action = action_of(&head);
-    let judged = shared.state.borrow_mut().injector.judge_head(action.unwrap_or_default());
+    let judged = judge_head(&mut shared.state.borrow_mut(), action);
     if judged == HeadVerdict::Reset {
         match line.reset().await {}
     }
@@ -43,24 +44,51 @@ pub(super) async fn respond(
         Err(error) => return error.into_answer(),
     };
     let served = match action {
-        Some("PutRecord") => serve_put(&shared, &line, "PutRecord", parse_put_record(&body)).await,
-        Some("PutRecordBatch") => {
-            serve_put(&shared, &line, "PutRecordBatch", parse_put_record_batch(&body)).await
+        Some((Service::Kms, action)) => serve_kms(&shared, &line, action, &body).await,
+        Some((Service::Firehose, action @ "PutRecord")) => {
+            serve_put(&shared, &line, action, parse_put_record(&body)).await
         }
-        Some(action) => serve_control_plane(&shared, &line, action, &body).await,
+        Some((Service::Firehose, action @ "PutRecordBatch")) => {
+            serve_put(&shared, &line, action, parse_put_record_batch(&body)).await
+        }
+        Some((Service::Firehose, action)) => {
+            serve_control_plane(&shared, &line, action, &body).await
+        }
         None => Err(ServiceError::unknown_operation()),
     };
     served.unwrap_or_else(ServiceError::into_answer)
 }
 
 /// The action that the head names, of those that there are.
-fn action_of(head: &Parts) -> Option<&'static str> {
+fn action_of(head: &Parts) -> Option<(Service, &'static str)> {
     if head.method != Method::POST || head.uri.path() != "/" {
         return None;
     }
-    let target = head.headers.get("x-amz-target")?.to_str().ok()?;
-    let named = target.strip_prefix(TARGET_PREFIX)?;
-    ACTIONS.into_iter().find(|action| *action == named)
+    service::action_of(head.headers.get("x-amz-target")?.to_str().ok()?)
+}
+
+fn judge_head(state: &mut State, action: Option<(Service, &'static str)>) -> HeadVerdict {
+    match action {
+        Some((Service::Kms, action)) => {
+            *state.kms.calls.entry(action).or_default() += 1;
+            state.kms.injector.judge_head(action)
+        }
+        Some((Service::Firehose, action)) => state.injector.judge_head(action),
+        None => state.injector.judge_head(""),
+    }
+}
+
+async fn serve_kms(
+    shared: &Shared,
+    line: &Line,
+    action: &str,
+    body: &[u8],
+) -> Result<Answer, ServiceError> {
+    let verdict = shared.state.borrow_mut().kms.injector.judge(action, std::iter::empty());
+    meet(line, verdict.delay, verdict.ending).await?;
+    let outcome = kms::act(&mut shared.state.borrow_mut(), action, body);
+    lose(line, verdict.lose_answer).await;
+    outcome.map(|json| success(json.to_string()))
 }
 
 async fn serve_put(
@@ -157,9 +185,6 @@ async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, ServiceError> {
         )),
     }
 }
-
-/// What stands before the action in `X-Amz-Target`. Other services will have their own.
-const TARGET_PREFIX: &str = "Firehose_20150804.";
 
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use super::deliver::{Writer, WriterThread, spawn_writer};
 use super::faults::BadFault;
 use super::files::{DataDir, OpenDirError};
+use super::kms_keys::default_arn;
 use super::server;
 use super::state::{Shared, State};
 use super::{Config, Delivery};
@@ -23,6 +24,7 @@ use super::{Config, Delivery};
 #[derive(Debug)]
 pub struct Emulator {
     local_addr: SocketAddr,
+    key_arn: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), StopError>>>,
 }
@@ -56,6 +58,13 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The keys of an earlier life cannot be understood.
+    KeysFile {
+        /// The file of the keys.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The faults to begin with make no sense.
     Faults(BadFault),
     /// The system gives no thread or no runtime.
@@ -76,6 +85,9 @@ impl fmt::Display for StartError {
             }
             Self::StreamsFile { path, reason } => {
                 write!(f, "the list of streams {} cannot be read: {reason}", path.display())
+            }
+            Self::KeysFile { path, reason } => {
+                write!(f, "the keys {} cannot be read: {reason}", path.display())
             }
             Self::Faults(bad) => write!(f, "the faults of the emulator: {bad}"),
             Self::Thread(source) => write!(f, "the emulator cannot start a thread: {source}"),
@@ -122,6 +134,7 @@ impl Emulator {
     /// A port that is taken, a directory that cannot be used, faults that make no sense.
     pub fn start(mut config: Config) -> Result<Self, StartError> {
         config.faults = config.faults.checked().map_err(StartError::Faults)?;
+        config.kms_faults = config.kms_faults.checked_for_kms().map_err(StartError::Faults)?;
         for faults in config.stream_faults.values_mut() {
             *faults = faults.clone().checked_for_one_stream().map_err(StartError::Faults)?;
         }
@@ -139,6 +152,7 @@ impl Emulator {
         let dir = open_dir(&config)?;
         let delivery = start_delivery(&config, &dir)?;
         let (writer, writer_thread) = delivery.unzip();
+        let key_arn = default_arn(&config.region);
         let state = State::open(config, dir)?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -154,7 +168,7 @@ impl Emulator {
             tracing::warn!(listen = %local_addr, "the emulator can be reached from outside, by anybody");
         }
         tracing::info!(listen = %local_addr, "the emulator takes requests, signed or not");
-        Ok(Self { local_addr, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { local_addr, key_arn, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -167,6 +181,12 @@ impl Emulator {
     #[must_use]
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.local_addr)
+    }
+
+    /// The ARN of the KMS key that is always there.
+    #[must_use]
+    pub fn key_arn(&self) -> &str {
+        &self.key_arn
     }
 
     /// Whether its thread still lives.

@@ -8,12 +8,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::service::Service;
 use super::sse::FailureType;
 
 /// Everything that can go wrong on purpose. The default is that nothing does.
 ///
 /// Rates are probabilities from 0 to 1. The faults hit `PutRecord` and `PutRecordBatch` unless
-/// `actions` says otherwise; an outage hits every action. What hits is decided by a random sequence that the
+/// `actions` says otherwise; an outage hits every action. KMS has faults of its own, which hit
+/// `GenerateDataKey` and `Decrypt`; those of records and streams mean nothing there. What hits is decided by a random sequence that the
 /// seed fixes, so that the same requests in the same order meet the same faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,9 +25,10 @@ pub struct Faults {
     /// The faults hit this many requests and are then spent; `None` means that they go on. Without
     /// any other fault it means `throttle_rate = 1`.
     pub fail_next: Option<u64>,
-    /// The actions that are hit, by name. Empty means the two puts.
+    /// The actions that are hit, by name. Empty means the two of the data plane.
     pub actions: Vec<String>,
-    /// Requests that are refused as a whole with `ServiceUnavailableException` "Slow down.".
+    /// Requests that are refused as a whole with `ServiceUnavailableException` "Slow down.", at KMS with
+    /// `ThrottlingException`.
     pub throttle_rate: f64,
     /// Refuse requests with this code, whichever it is (`ExpiredTokenException`, …).
     pub error_code: Option<String>,
@@ -129,7 +132,16 @@ impl std::error::Error for BadFault {}
 impl Faults {
     /// Reads faults from JSON and checks them. A field that does not exist is an error.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, BadFault> {
-        serde_json::from_slice::<Self>(json).map_err(|e| BadFault(e.to_string()))?.checked()
+        Self::parse(json)?.checked()
+    }
+
+    /// The same for faults of KMS.
+    pub(super) fn kms_from_json(json: &[u8]) -> Result<Self, BadFault> {
+        Self::parse(json)?.checked_for_kms()
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, BadFault> {
+        serde_json::from_slice(json).map_err(|error| BadFault(error.to_string()))
     }
 
     /// Whether nothing is asked for.
@@ -139,8 +151,28 @@ impl Faults {
         *self == idle
     }
 
-    /// Refuses what makes no sense.
+    /// Refuses what makes no sense for KMS.
+    pub(super) fn checked_for_kms(self) -> Result<Self, BadFault> {
+        let none = Self::default();
+        let is_of_firehose = self.record_failure_rate > 0.0
+            || !self.record_failure_indexes.is_empty()
+            || self.record_failure_code != none.record_failure_code
+            || self.poison.is_some()
+            || self.sse_failure.is_some();
+        if is_of_firehose {
+            let message = "KMS has no records and no streams: record_failure_*, poison and \
+                           sse_failure belong to Firehose";
+            return Err(BadFault(String::from(message)));
+        }
+        self.checked_for(Service::Kms)
+    }
+
+    /// Refuses what makes no sense for Firehose.
     pub(super) fn checked(self) -> Result<Self, BadFault> {
+        self.checked_for(Service::Firehose)
+    }
+
+    fn checked_for(self, service: Service) -> Result<Self, BadFault> {
         for (name, rate) in [
             ("throttle_rate", self.throttle_rate),
             ("error_rate", self.error_rate),
@@ -156,8 +188,9 @@ impl Faults {
         if self.latency_ms.saturating_add(self.latency_jitter_ms) > LATENCY_MS_MAX {
             return Err(BadFault(format!("a latency is at most {LATENCY_MS_MAX} ms")));
         }
-        if let Some(action) = self.actions.iter().find(|a| !ACTIONS.contains(&a.as_str())) {
-            let known = ACTIONS.join(", ");
+        let actions = service.actions();
+        if let Some(action) = self.actions.iter().find(|a| !actions.contains(&a.as_str())) {
+            let known = actions.join(", ");
             return Err(BadFault(format!("{action:?} is no action; there are {known}")));
         }
         if self.error_status.is_some_and(|status| !(400..=599).contains(&status)) {
@@ -236,18 +269,6 @@ fn split_outside_brackets(text: &str) -> Vec<&str> {
 /// The longest latency that can be asked for: ten minutes.
 const LATENCY_MS_MAX: u64 = 600_000;
 
-/// The actions of the emulator, by the names that they have at the service.
-pub(super) const ACTIONS: [&str; 8] = [
-    "CreateDeliveryStream",
-    "DeleteDeliveryStream",
-    "DescribeDeliveryStream",
-    "ListDeliveryStreams",
-    "PutRecord",
-    "PutRecordBatch",
-    "StartDeliveryStreamEncryption",
-    "StopDeliveryStreamEncryption",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +301,15 @@ mod tests {
         assert!(refused("error_status=200").contains("400 to 599"));
         assert!(refused("poison=\"\"").contains("empty"));
         assert!(refused("sse_failure=NO").contains("unknown variant"));
+    }
+
+    #[test]
+    fn kms_has_its_own_actions_and_no_records() {
+        let kms = |text: &str| Faults::kms_from_json(text.as_bytes());
+        kms(r#"{"actions":["Decrypt"],"error_code":"DisabledException"}"#).unwrap();
+        assert!(kms(r#"{"actions":["PutRecord"]}"#).is_err());
+        assert!(kms(r#"{"poison":"x"}"#).unwrap_err().to_string().contains("KMS has no records"));
+        assert!(refused("actions=[\"Decrypt\"]").contains("\"Decrypt\" is no action"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::object::{object_path, stream_dir};
@@ -16,6 +17,19 @@ pub(super) struct DataDir {
     root: PathBuf,
     _lock: File,
 }
+
+/// A file that outlives the process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    name: &'static str,
+    mode: u32,
+}
+
+/// The streams and their encryption.
+pub(super) const STREAMS: Kept = Kept { name: "streams.json", mode: 0o666 };
+
+/// The keys of KMS, in the clear.
+pub(super) const KEYS: Kept = Kept { name: "keys.json", mode: 0o600 };
 
 /// Why a data directory cannot be used.
 #[derive(Debug)]
@@ -45,27 +59,33 @@ impl DataDir {
         }
     }
 
-    /// The text of `streams.json`; `None` when there is none yet.
-    pub(super) fn read_streams(&self) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.streams_path()) {
+    /// The text of a file that is kept; `None` when there is none yet.
+    pub(super) fn read(&self, kept: Kept) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.path(kept)) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Replaces `streams.json` as a whole, or leaves it as it is.
-    pub(super) fn replace_streams(&self, text: &str) -> io::Result<()> {
-        let next = self.root.join("streams.json.next");
-        let mut file = File::create(&next)?;
+    /// Replaces a file that is kept as a whole, or leaves it as it is.
+    pub(super) fn replace(&self, kept: Kept, text: &str) -> io::Result<()> {
+        let next = self.root.join(format!("{}.next", kept.name));
+        // One that an earlier life left behind may have other rights.
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(kept.mode).open(&next)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&next, self.streams_path())
+        fs::rename(&next, self.path(kept))
     }
 
-    /// The path of `streams.json`, for messages.
-    pub(super) fn streams_path(&self) -> PathBuf {
-        self.root.join("streams.json")
+    /// The path of a file that is kept, for messages.
+    pub(super) fn path(&self, kept: Kept) -> PathBuf {
+        self.root.join(kept.name)
     }
 
     /// The place for objects. Those that an earlier life left open are closed first.

@@ -7,12 +7,14 @@ use http::StatusCode;
 use memchr::memmem;
 
 use super::faults::{Faults, Outage, PoisonScope};
+use super::service::Service;
 use super::sse::FailureType;
 use super::wire::{INTERNAL_FAILURE, SLOW_DOWN, ServiceError};
 
 /// Faults, and where they stand.
 #[derive(Debug)]
 pub(super) struct Injector {
+    service: Service,
     faults: Faults,
     random: fastrand::Rng,
 }
@@ -55,9 +57,15 @@ pub(super) struct FailedRecords {
 }
 
 impl Injector {
+    /// Faults of Firehose.
     pub(super) fn new(faults: Faults) -> Self {
+        Self::of(Service::Firehose, faults)
+    }
+
+    /// Faults of a service.
+    pub(super) fn of(service: Service, faults: Faults) -> Self {
         let random = fastrand::Rng::with_seed(faults.seed);
-        Self { faults, random }
+        Self { service, faults, random }
     }
 
     /// The faults as they stand: `fail_next` counts down.
@@ -102,7 +110,7 @@ impl Injector {
         let delay = if applies { self.draw_delay() } else { Duration::ZERO };
         let ending = match self.faults.outage {
             Some(Outage::Refuse) => Ending::Reset,
-            Some(Outage::Unavailable) => Ending::Refuse(ServiceError::slow_down()),
+            Some(Outage::Unavailable) => Ending::Refuse(self.service.unavailable()),
             Some(Outage::Hang) => Ending::Hang,
             None if applies => self.draw_ending(),
             None => Ending::Serve,
@@ -169,7 +177,7 @@ impl Injector {
             return Ending::Refuse(ServiceError::of_code(code, status, message));
         }
         if self.only_counts() || self.draw(self.faults.throttle_rate) {
-            return Ending::Refuse(ServiceError::slow_down());
+            return Ending::Refuse(self.service.throttled());
         }
         Ending::Serve
     }
@@ -194,7 +202,7 @@ impl Injector {
 
     fn applies_to(&self, action: &str) -> bool {
         if self.faults.actions.is_empty() {
-            matches!(action, "PutRecord" | "PutRecordBatch")
+            self.service.usual_actions().contains(&action)
         } else {
             self.faults.actions.iter().any(|hit| hit == action)
         }

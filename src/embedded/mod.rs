@@ -1,10 +1,12 @@
-//! The embedded emulator of Amazon Data Firehose: the service over its real wire protocol, on loopback,
-//! with the service's limits, and with faults that can be asked for.
+//! The embedded emulator of Amazon Data Firehose and of KMS: the services over their real wire protocol, on
+//! loopback, with their limits, and with faults that can be asked for.
 //!
 //! Somebody without an account uses it to try Standpipe, and the tests use it to break Standpipe.
 //! It speaks awsJson1_1 (`X-Amz-Target: Firehose_20150804.*`) over HTTP/1.1 and knows
 //! `CreateDeliveryStream`, `DescribeDeliveryStream`, `ListDeliveryStreams`, `DeleteDeliveryStream`,
-//! `PutRecord`, `PutRecordBatch`, `StartDeliveryStreamEncryption` and `StopDeliveryStreamEncryption`.
+//! `PutRecord`, `PutRecordBatch`, `StartDeliveryStreamEncryption` and `StopDeliveryStreamEncryption`; and of
+//! KMS (`X-Amz-Target: TrentService.*`) `CreateKey`, `DescribeKey`, `ListKeys`, `GenerateDataKey`, `Decrypt`,
+//! `EnableKey`, `DisableKey`, `ScheduleKeyDeletion` and `CancelKeyDeletion`. One key is always there.
 //!
 //! **Requests need not be signed, and a signature is never verified.** It is no place for real data
 //! on a network: it listens on loopback unless it is told otherwise, and its files are plain.
@@ -17,6 +19,7 @@
 //! <data_dir>/delivered/<stream>/YYYY/MM/DD/HH/<stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>
 //! <data_dir>/open/              objects that are still being written (adopted at the next start)
 //! <data_dir>/streams.json       the streams and their encryption
+//! <data_dir>/keys.json          the keys of KMS, in the clear
 //! <data_dir>/emulator.lock      held while an emulator uses the directory
 //! ```
 //!
@@ -30,6 +33,8 @@
 //! | `dispatch.rs` | one request: read, judged by the faults, routed, answered |
 //! | `puts.rs`, `put_input.rs` | `PutRecord` and `PutRecordBatch`; their bodies |
 //! | `actions.rs`, `describe.rs` | the control plane of the service; its longest answer |
+//! | `service.rs` | the services behind the listener, and their actions |
+//! | `kms.rs`, `kms_keys.rs`, `kms_seal.rs` | KMS: its actions; its keys; its blobs |
 //! | `sse.rs`, `quota.rs`, `faults.rs`, `injector.rs`, `limits.rs` | pure decisions |
 //! | `state.rs`, `streams.rs`, `journal.rs` | what the emulator knows |
 //! | `deliver.rs`, `object.rs`, `files.rs` | the writer thread; names of objects; the file system |
@@ -45,12 +50,18 @@ mod faults;
 mod files;
 mod injector;
 mod journal;
+mod kms;
+mod kms_keys;
+mod kms_seal;
+#[cfg(test)]
+mod kms_tests;
 mod limits;
 mod object;
 mod put_input;
 mod puts;
 mod quota;
 mod server;
+mod service;
 mod sse;
 mod state;
 mod streams;
@@ -73,6 +84,9 @@ pub use sse::{FailureType, SseTiming};
 
 /// The account that every stream of the emulator belongs to.
 pub const ACCOUNT_ID: &str = "000000000000";
+
+/// The id of the KMS key that is always there, as the bits of a UUID of version 4.
+const DEFAULT_KEY: u128 = 0x5ea1_ed00_0000_4000_8000_0000_0000_0001;
 
 /// What an emulator is told at its start.
 #[derive(Debug, Clone)]
@@ -99,6 +113,8 @@ pub struct Config {
     pub faults: Faults,
     /// The faults from the start of single streams; they stand in place of `faults`.
     pub stream_faults: BTreeMap<StreamName, Faults>,
+    /// The faults of KMS from the start.
+    pub kms_faults: Faults,
     /// Where accepted records go.
     pub delivery: Delivery,
     /// How many bytes of accepted records each stream remembers for
@@ -144,6 +160,7 @@ impl Default for Config {
             sse: SseTiming::default(),
             faults: Faults::default(),
             stream_faults: BTreeMap::new(),
+            kms_faults: Faults::default(),
             delivery: Delivery::default(),
             journal_bytes_max: 0,
             body_bytes_max: BODY_BYTES_MAX,

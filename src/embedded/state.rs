@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::Config;
 use super::deliver::Writer;
 use super::emulator::StartError;
-use super::files::DataDir;
+use super::files::{DataDir, KEYS, STREAMS};
 use super::injector::{Injector, Verdict};
 use super::journal::{Journal, RecordId};
+use super::kms_keys::Keys;
 use super::quota::Buckets;
+use super::service::Service;
 use super::streams::{Counters, Definition, Destination, Stream};
 use crate::record::StreamName;
 
@@ -36,9 +38,19 @@ pub(super) struct State {
     pub(super) streams: BTreeMap<StreamName, Stream>,
     /// The faults of all streams without faults of their own.
     pub(super) injector: Injector,
+    pub(super) kms: Kms,
     dir: DataDir,
     started: Instant,
     next_record_id: RecordId,
+}
+
+/// What KMS knows.
+#[derive(Debug)]
+pub(super) struct Kms {
+    pub(super) keys: Keys,
+    pub(super) injector: Injector,
+    /// How often each action was asked for in this life, whatever became of it.
+    pub(super) calls: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,10 +63,16 @@ impl State {
     /// Reads the streams of an earlier life and adds those that the configuration names.
     pub(super) fn open(config: Config, dir: DataDir) -> Result<Self, StartError> {
         let known = read_definitions(&dir)?;
+        let kms = Kms {
+            keys: Keys::open(&dir, unix_ms())?,
+            injector: Injector::of(Service::Kms, config.kms_faults.clone()),
+            calls: BTreeMap::new(),
+        };
         let mut state = Self {
             streams: BTreeMap::new(),
             injector: Injector::new(config.faults.clone()),
             config,
+            kms,
             dir,
             started: Instant::now(),
             next_record_id: RecordId { life: fastrand::u64(..), seq: 0 },
@@ -69,7 +87,7 @@ impl State {
                 state.add(name, definition);
             }
         }
-        let path = state.dir.streams_path();
+        let path = state.dir.path(STREAMS);
         state.save().map_err(|source| StartError::DataDir { path, source })?;
         Ok(state)
     }
@@ -95,6 +113,15 @@ impl State {
                 stream.definition = before;
             }
         })
+    }
+
+    /// Changes the keys of KMS, and keeps them, or leaves them as they were.
+    pub(super) fn change_keys(&mut self, change: impl FnOnce(&mut Keys)) -> io::Result<()> {
+        let mut changed = self.kms.keys.clone();
+        change(&mut changed);
+        self.dir.replace(KEYS, &changed.to_json())?;
+        self.kms.keys = changed;
+        Ok(())
     }
 
     /// What the faults of this stream, or those of all, do with a request.
@@ -141,13 +168,13 @@ impl State {
     fn save(&self) -> io::Result<()> {
         let streams = self.streams.values().map(|stream| &stream.definition).collect();
         let file = StreamsFile { version: STREAMS_VERSION, streams };
-        self.dir.replace_streams(&serde_json::to_string_pretty(&file)?)
+        self.dir.replace(STREAMS, &serde_json::to_string_pretty(&file)?)
     }
 }
 
 fn read_definitions(dir: &DataDir) -> Result<Vec<(StreamName, Definition)>, StartError> {
-    let path = dir.streams_path();
-    let text = match dir.read_streams() {
+    let path = dir.path(STREAMS);
+    let text = match dir.read(STREAMS) {
         Ok(Some(text)) => text,
         Ok(None) => return Ok(Vec::new()),
         Err(source) => return Err(StartError::DataDir { path, source }),

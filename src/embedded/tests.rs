@@ -314,7 +314,7 @@ fn what_cannot_start_says_why() {
     assert!(matches!(error, StartError::DataDir { .. }), "{error}");
 
     let data_dir = files::DataDir::open(dir.path()).unwrap();
-    data_dir.replace_streams(r#"{"version":9,"streams":[]}"#).unwrap();
+    data_dir.replace(files::STREAMS, r#"{"version":9,"streams":[]}"#).unwrap();
     drop(data_dir);
     let error = Emulator::start(config(dir.path())).unwrap_err();
     assert!(error.to_string().ends_with("version 9 is not known"), "{error}");

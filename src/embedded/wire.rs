@@ -131,7 +131,9 @@ impl ServiceError {
 fn status_of(code: &str) -> StatusCode {
     match code {
         "ServiceUnavailableException" | "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "DependencyTimeoutException" => StatusCode::SERVICE_UNAVAILABLE,
         "InternalFailure" | "InternalServerError" => StatusCode::INTERNAL_SERVER_ERROR,
+        "KMSInternalException" | "KeyUnavailableException" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
 }
@@ -154,16 +156,24 @@ fn answer(status: StatusCode, json: impl Into<Bytes>) -> Answer {
 
 /// A UUID of random bits (version 4).
 pub(super) fn random_uuid() -> String {
-    uuid_text(fastrand::u128(..))
+    uuid_text(random_uuid_bits())
+}
+
+/// The bits of a UUID of version 4: [`uuid_text`] leaves them as they are.
+pub(super) fn random_uuid_bits() -> u128 {
+    uuid_bits(fastrand::u128(..))
 }
 
 /// These bits as the text of a UUID of version 4.
 pub(super) fn uuid_text(bits: u128) -> String {
-    let version = bits & !(0xf << 76) | (0x4 << 76);
-    let variant = version & !(0x3 << 62) | (0x2 << 62);
-    let hex = format!("{variant:032x}");
+    let hex = format!("{:032x}", uuid_bits(bits));
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+fn uuid_bits(bits: u128) -> u128 {
+    let version = bits & !(0xf << 76) | (0x4 << 76);
+    version & !(0x3 << 62) | (0x2 << 62)
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ codes! {
     NoRegion = "NoRegion",
     NoCredentials = "NoCredentials",
     Unbuildable = "Unbuildable",
+    /// A record that the service refuses can not be set aside.
+    DeadLetterStore = "DeadLetterStore",
     /// A code that is not in this list.
     Other = "other",
 }

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use super::*;
+use crate::aws::{Unready, Upstream};
 
 /// Says to the child which case it plays.
 const CASE: &str = "STANDPIPE_TEST_CASE";
@@ -30,7 +31,7 @@ fn run(case: &str, environment: &[(&str, &str)]) {
     assert!(text.contains("1 passed"), "{case}: the child has played: {text}");
 }
 
-fn put(upstream: Upstream) -> Result<PutAnswer, PutError> {
+fn put(upstream: Upstream) -> Result<PutAnswer, CallError> {
     let config = Config { upstream, ..Config::default() };
     let firehose = Firehose::new(&config).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -58,7 +59,7 @@ fn child() {
         "region's own endpoint" => {
             let (url, asked) = proxy();
             let answer = put(Upstream { proxy: Some(url), ..Upstream::default() });
-            assert!(matches!(answer, Err(PutError::Connect { .. })), "{answer:?}");
+            assert!(matches!(answer, Err(CallError::Connect { .. })), "{answer:?}");
             let asked = asked.join().unwrap();
             assert_eq!(asked, "CONNECT firehose.eu-west-3.amazonaws.com:443 HTTP/1.1");
         }
@@ -66,16 +67,16 @@ fn child() {
             let (url, asked) = proxy();
             let upstream = Upstream { proxy: Some(url), fips: true, ..Upstream::default() };
             let answer = put(upstream);
-            assert!(matches!(answer, Err(PutError::Connect { .. })), "{answer:?}");
+            assert!(matches!(answer, Err(CallError::Connect { .. })), "{answer:?}");
             let asked = asked.join().unwrap();
             assert_eq!(asked, "CONNECT firehose-fips.us-east-1.amazonaws.com:443 HTTP/1.1");
         }
         "no region" => {
-            assert_eq!(put(Upstream::default()), Err(PutError::Unready(Unready::NoRegion)));
+            assert_eq!(put(Upstream::default()), Err(CallError::Unready(Unready::NoRegion)));
         }
         "no credentials" => {
             let answer = put(Upstream::default());
-            let Err(PutError::Unready(Unready::NoCredentials { message })) = answer else {
+            let Err(CallError::Unready(Unready::NoCredentials { message })) = answer else {
                 panic!("{answer:?}");
             };
             assert!(message.contains("credentials"), "{message}");
@@ -94,12 +95,12 @@ fn child() {
                     .block_on(firehose.put(&"demo".parse().unwrap(), b"{}".to_vec()))
                     .unwrap_err()
             };
-            assert!(matches!(put(), PutError::Unready(Unready::NoCredentials { .. })));
+            assert!(matches!(put(), CallError::Unready(Unready::NoCredentials { .. })));
             let file = std::env::var("AWS_SHARED_CREDENTIALS_FILE").unwrap();
             std::fs::write(file, "[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
                 .unwrap();
             let answer = put();
-            assert!(matches!(answer, PutError::Connect { .. }), "{answer:?}");
+            assert!(matches!(answer, CallError::Connect { .. }), "{answer:?}");
             assert!(asked.join().unwrap().starts_with("CONNECT firehose."));
         }
         case => panic!("nobody plays {case:?}"),

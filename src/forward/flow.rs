@@ -5,11 +5,13 @@
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::backoff::{Backoff, Pause};
+use super::backoff::Pause;
 use super::circuit::{Circuit, Passage};
 use super::concurrency::Concurrency;
 use super::hold::Hold;
 use super::outcome::Class;
+use super::overflow::earlier;
+use crate::aws::Backoff;
 
 /// While the process stops, nothing is put off for longer than this.
 pub(super) const HURRIED_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -182,6 +184,11 @@ impl Flow {
     /// How many requests may be under way.
     pub(super) fn limit(&self) -> usize {
         self.concurrency.limit()
+    }
+
+    /// Since when nothing but a probe is sent, if that is so.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        earlier(self.hold.since(), self.circuit.opened_at())
     }
 
     /// The state that the stream is in.

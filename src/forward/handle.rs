@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -13,8 +13,10 @@ use tokio::sync::{oneshot, watch};
 use super::Config;
 use super::firehose::Firehose;
 use super::status::StreamStatus;
-use super::thread::{Order, Thread};
-use crate::pipeline::{Intake, Post};
+use super::thread::{OpenSpool, Order, SpoolEnds, Thread};
+use crate::aws::BadUpstream;
+use crate::pipeline::{Intake, Lane, Post};
+use crate::spool::{Spools, Words};
 
 /// One entry for each stream that has had a batch.
 pub(super) type Statuses = Vec<watch::Receiver<StreamStatus>>;
@@ -43,25 +45,8 @@ pub struct Watcher {
 /// Why the forwarder can not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The endpoint is not a URL with `http` or `https` and a host.
-    Endpoint {
-        /// The configured text.
-        url: String,
-    },
-    /// The proxy's URL can not be used.
-    Proxy {
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The file of certificates can not be read, or has none.
-    CaFile {
-        /// The configured path.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// Neither the system nor a CA file has a certificate to trust, and the endpoint needs one.
-    NoCertificates,
+    /// The configuration names something that can not be used.
+    Upstream(BadUpstream),
     /// The operating system gives no thread, or its runtime no event queue.
     Thread(io::Error),
 }
@@ -69,17 +54,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Endpoint { url } => {
-                write!(f, "the upstream endpoint {url:?} is not an http or https URL with a host")
-            }
-            Self::Proxy { message } => write!(f, "the upstream proxy can not be used: {message}"),
-            Self::CaFile { path, message } => {
-                write!(f, "the upstream CA file {} can not be used: {message}", path.display())
-            }
-            Self::NoCertificates => f.write_str(
-                "the system has no CA certificates to trust the service by; install them (the package \
-                 is called ca-certificates), or name a file with upstream.ca_file",
-            ),
+            Self::Upstream(bad) => bad.fmt(f),
             Self::Thread(error) => write!(f, "the forward thread can not be started: {error}"),
         }
     }
@@ -89,21 +64,40 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Thread(error) => Some(error),
-            Self::Endpoint { .. }
-            | Self::Proxy { .. }
-            | Self::CaFile { .. }
-            | Self::NoCertificates => None,
+            Self::Upstream(bad) => Some(bad),
         }
     }
 }
 
 impl Forward {
-    /// Starts the forward thread.
+    /// Starts the forward thread. What it can not send goes to `spool`, and comes back from there.
+    ///
+    /// `streams` are those that may have a backlog there: each is asked for it at once.
     ///
     /// # Errors
     /// When the configuration names something that can not be used, or there is no thread to be had.
-    pub fn start(config: Config, intake: Intake, post: Post) -> Result<Self, StartError> {
-        let firehose = Firehose::new(&config)?;
+    pub fn start(
+        config: Config,
+        intake: Intake,
+        post: Post,
+        spool: Option<(Spools, Words)>,
+        streams: Vec<Arc<Lane>>,
+    ) -> Result<Self, StartError> {
+        let spool = spool.map(|(spools, words)| {
+            let open: OpenSpool = Box::new(move |lane| spools.open(lane));
+            SpoolEnds { open, words, streams }
+        });
+        Self::start_with(config, intake, post, spool)
+    }
+
+    /// Starts it with the ends of any spool.
+    pub(super) fn start_with(
+        config: Config,
+        intake: Intake,
+        post: Post,
+        spool: Option<SpoolEnds>,
+    ) -> Result<Self, StartError> {
+        let firehose = Firehose::new(&config).map_err(StartError::Upstream)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -114,7 +108,8 @@ impl Forward {
         let thread = std::thread::Builder::new()
             .name("forward".to_owned())
             .spawn(move || {
-                let thread = Thread { config, firehose, intake, post, orders: order, statuses };
+                let thread =
+                    Thread { config, firehose, intake, spool, post, orders: order, statuses };
                 thread.run(&runtime);
                 // A handle that is gone wants no answer.
                 let _nobody_asks = done.send(()).is_err();
@@ -141,10 +136,12 @@ impl Forward {
         Stopper { orders: self.orders.clone() }
     }
 
-    /// Delivers what was handed over until now, and ends the thread.
+    /// Delivers what was handed over until now, spools what can not be delivered in time, and ends the
+    /// thread.
     ///
-    /// Ends when nothing is left to deliver, at `deadline`, or when a [`Stopper`] says so. What is left
-    /// is lost with the process; the lanes count it. It needs no runtime of its own.
+    /// Ends when nothing is left in memory alone, at `deadline`, or when a [`Stopper`] says so. What is left
+    /// is lost with the process; the lanes count it. The spool has to go on until then. It needs no runtime
+    /// of its own.
     pub async fn stop(mut self, deadline: Instant) {
         // An order to stop at once that came before stands.
         self.orders.send_if_modified(|order| {
@@ -174,7 +171,7 @@ impl Drop for Forward {
 }
 
 impl Stopper {
-    /// Stops at once. What is not delivered is lost; the lanes count it.
+    /// Stops at once. What is neither delivered nor spooled is lost; the lanes count it.
     pub fn stop_now(&self) {
         self.orders.send_replace(Order::Now);
     }

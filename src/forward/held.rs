@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
-use crate::pipeline::Batch;
+use super::queues::Queue;
+use super::turns::Load;
+use crate::pipeline::{Batch, Ticket};
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +20,9 @@ pub(super) enum State {
     InFlight,
     /// It was part of a request that was refused, and is looked into.
     Suspect,
-    /// It alone was refused while others went through. It stays here.
+    /// It alone was refused while others went through. It stays here, or until it is a dead letter.
     Aside,
-    /// The service has it.
+    /// The service has it, or it is a dead letter.
     Settled,
 }
 
@@ -57,6 +59,16 @@ impl Counts {
         *self.of(state) += records;
     }
 
+    /// Counts records as being there no more.
+    pub(super) const fn remove(&mut self, others: Self) {
+        self.ready -= others.ready;
+        self.failed -= others.failed;
+        self.in_flight -= others.in_flight;
+        self.suspect -= others.suspect;
+        self.aside -= others.aside;
+        self.settled -= others.settled;
+    }
+
     /// Counts one record as having gone from one state to another.
     pub(super) fn shift(&mut self, from: State, to: State) {
         *self.of(from) -= 1;
@@ -74,6 +86,16 @@ pub(super) struct Held {
     pub(super) attempts: u32,
     /// When its failed records may be sent again.
     pub(super) again_at: Instant,
+    /// The queue that it waits in.
+    pub(super) queue: Option<Queue>,
+    /// Until when it lingers, and what of it does. Nothing for one that lingers no more.
+    pub(super) lingers: Option<(Instant, Load)>,
+    /// The copy of it that is on its way to the disk.
+    pub(super) copy: Option<u64>,
+    /// Until when it is well that somebody waits for it.
+    pub(super) awaited_at: Option<Instant>,
+    /// How many of its records are on their way into the dead-letter store: they keep their index.
+    pub(super) letters: usize,
 }
 
 impl Held {
@@ -82,12 +104,73 @@ impl Held {
         let records = batch.len();
         let again_at = batch.opened_at();
         let counts = Counts { ready: records, ..Counts::default() };
-        Self { batch, states: vec![State::Ready; records], counts, attempts: 0, again_at }
+        let load = Load { records, bytes: batch.bytes() };
+        let lingers = batch.leaves_at().map(|until| (until, load));
+        Self {
+            batch,
+            states: vec![State::Ready; records],
+            counts,
+            attempts: 0,
+            again_at,
+            queue: None,
+            lingers,
+            copy: None,
+            awaited_at: None,
+            letters: 0,
+        }
+    }
+
+    /// The queue that it belongs into now.
+    pub(super) fn next_queue(&self) -> Option<Queue> {
+        if !self.is_waiting() {
+            return None;
+        }
+        Some(match self.lingers {
+            Some((until, _)) => Queue::Lingering(until),
+            None if self.batch.is_backlog() => Queue::Backlog,
+            None => Queue::Fresh,
+        })
     }
 
     /// Whether there is a record that may be sent at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.counts.ready > 0 || (self.counts.failed > 0 && self.again_at <= now)
+    }
+
+    /// The memory that goes with it, in bytes. A body that it shares with others counts by its records.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.batch.reserved_bytes().max(self.batch.bytes())
+    }
+
+    /// Whether a record of it is in use by its index, so that it can neither shrink nor go.
+    pub(super) const fn is_pinned(&self) -> bool {
+        self.counts.in_flight + self.counts.suspect + self.letters > 0
+    }
+
+    /// Whether the record at `index` is neither delivered nor a dead letter.
+    pub(super) fn is_unsettled(&self, index: usize) -> bool {
+        self.states.get(index).is_some_and(|state| *state != State::Settled)
+    }
+
+    /// Who waits for records that are not settled.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        let tickets = self.batch.tickets().filter(|(index, _)| self.is_unsettled(*index));
+        tickets.map(|(_, ticket)| ticket)
+    }
+
+    /// Numbers the records that are not settled, and copies them: their lengths, and one behind the other.
+    pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>) {
+        let states = &self.states;
+        let is_in = |index: usize| states.get(index).is_some_and(|state| *state != State::Settled);
+        self.batch.number_records(is_in);
+        let mut lengths = Vec::with_capacity(self.batch.len());
+        let mut bytes = Vec::with_capacity(self.batch.bytes());
+        let records = self.batch.records().enumerate();
+        for (_, record) in records.filter(|(index, _)| is_in(*index)) {
+            lengths.push(u32::try_from(record.len()).unwrap_or(u32::MAX));
+            bytes.extend_from_slice(record);
+        }
+        (lengths, bytes)
     }
 
     /// Whether there is a record that may be sent at some time.
@@ -120,7 +203,7 @@ impl Held {
     /// Lets settled records go if no index is in use. Says how many went.
     pub(super) fn compact(&mut self) -> usize {
         let settled = self.counts.settled;
-        if settled == 0 || self.counts.in_flight + self.counts.suspect > 0 {
+        if settled == 0 || self.is_pinned() {
             return 0;
         }
         if settled == self.states.len() {
@@ -133,6 +216,7 @@ impl Held {
         self.counts.settled = 0;
         settled
     }
+
     /// Lets the batch go: what is settled as such, and the rest as lost.
     pub(super) fn close(mut self) {
         let states = &self.states;

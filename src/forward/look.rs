@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use super::answer::{Described, PutError};
+use super::Config;
+use super::answer::Described;
 use super::firehose::Firehose;
 use super::outcome::classify;
-use super::{Config, StartError};
+use crate::aws::{BadUpstream, CallError};
 use crate::record::StreamName;
 
 /// What was found of one stream.
@@ -32,7 +33,7 @@ impl fmt::Display for Look {
 ///
 /// # Errors
 /// When the proxy, the CA file or the endpoint of the configuration can not be used.
-pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, StartError> {
+pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, BadUpstream> {
     let firehose = Firehose::new(config)?;
     let mut found = Vec::new();
     for stream in streams {
@@ -42,7 +43,7 @@ pub async fn look(config: &Config, streams: &[StreamName]) -> Result<Vec<Look>, 
     Ok(found)
 }
 
-fn judge(described: Result<Described, PutError>) -> (bool, String) {
+fn judge(described: Result<Described, CallError>) -> (bool, String) {
     match described {
         Ok(Described { status, source }) if source != "DirectPut" => {
             (false, format!("{status}, but its source is {source}: records can not be put into it"))
@@ -72,7 +73,7 @@ mod tests {
         assert!(!described("CREATING", "DirectPut").0);
         let (is_well, said) = described("ACTIVE", "KinesisStreamAsSource");
         assert!(!is_well && said.contains("its source is KinesisStreamAsSource"), "{said}");
-        let (is_well, said) = judge(Err(PutError::Timeout));
+        let (is_well, said) = judge(Err(CallError::Timeout));
         assert!(!is_well && said.contains("no answer came in time"), "{said}");
     }
 }

@@ -26,6 +26,11 @@ pub(super) const WAKEUPS: &str = "standpipe_forward_wakeups_total";
 const REQUEST_SECONDS: &str = "standpipe_forward_request_seconds";
 const DELIVERY_SECONDS: &str = "standpipe_forward_delivery_seconds";
 const RECORDS_SET_ASIDE: &str = "standpipe_forward_records_set_aside";
+const RECORDS_DEAD_LETTERED: &str = "standpipe_forward_records_dead_lettered_total";
+const RECORDS_SPILLED: &str = "standpipe_forward_records_spilled_total";
+const RECORDS_NOT_SPILLED: &str = "standpipe_forward_records_not_spilled_total";
+const RECORDS_LET_GO: &str = "standpipe_forward_records_let_go_total";
+const RECORDS_SPILLING: &str = "standpipe_forward_records_spilling";
 const REQUESTS_IN_FLIGHT: &str = "standpipe_forward_requests_in_flight";
 const REQUESTS_IN_FLIGHT_LIMIT: &str = "standpipe_forward_requests_in_flight_limit";
 const OLDEST_AGE: &str = "standpipe_forward_oldest_undelivered_age_seconds";
@@ -80,7 +85,35 @@ pub const METRICS: &[MetricSpec] = &[
         &["stream", "encrypted"],
         "Answers of the service by their Encrypted flag: true, false, absent.",
     ),
-    MetricSpec::counter(WAKEUPS, &[], "How often batches have woken the forward thread."),
+    MetricSpec::counter(
+        RECORDS_DEAD_LETTERED,
+        &["stream"],
+        "Records that the service refuses alone while it takes others, and that went into the \
+         dead-letter store.",
+    ),
+    MetricSpec::counter(
+        RECORDS_SPILLED,
+        &["stream"],
+        "Records that were in memory alone and that the spool has now: memory ran short, the \
+         stream could not be sent to, somebody waited, or the process stopped.",
+    ),
+    MetricSpec::counter(
+        RECORDS_NOT_SPILLED,
+        &["stream"],
+        "Records that were to be spooled and could not be: they stayed in memory. One that is \
+         tried again counts again.",
+    ),
+    MetricSpec::counter(
+        RECORDS_LET_GO,
+        &["stream"],
+        "Records that have left memory undelivered, since the spool has them. They are read back \
+         later.",
+    ),
+    MetricSpec::counter(
+        WAKEUPS,
+        &[],
+        "How often batches, or words of the spool, have woken the forward thread.",
+    ),
     MetricSpec::histogram(
         REQUEST_SECONDS,
         &["stream"],
@@ -96,8 +129,13 @@ pub const METRICS: &[MetricSpec] = &[
     MetricSpec::gauge(
         RECORDS_SET_ASIDE,
         &["stream"],
-        "Records that the service refuses alone while it takes others. They are kept in \
-         memory.",
+        "Records that the service refuses alone while it takes others, and that are in memory: \
+         without a spool for good, else until the dead-letter store has them.",
+    ),
+    MetricSpec::gauge(
+        RECORDS_SPILLING,
+        &["stream"],
+        "Records in memory of which a copy is on its way to the spool.",
     ),
     MetricSpec::gauge(
         REQUESTS_IN_FLIGHT,
@@ -131,6 +169,7 @@ pub fn show(streams: &[StreamStatus], now: Instant) {
             gauge!(name, "stream" => stream.clone()).set(value);
         };
         set(RECORDS_SET_ASIDE, count(status.records_set_aside));
+        set(RECORDS_SPILLING, count(status.records_spilling));
         set(REQUESTS_IN_FLIGHT, count(status.requests_in_flight));
         set(REQUESTS_IN_FLIGHT_LIMIT, count(status.requests_in_flight_limit));
         set(OLDEST_AGE, status.oldest_age(now).map_or(0.0, |age| age.as_secs_f64()));
@@ -241,6 +280,27 @@ impl StreamMetrics {
         let resolve =
             || counter!(RECORDS_FAILED, "stream" => self.stream.clone(), "code" => code.as_str());
         with_handle(&self.failed, code, resolve, |counter| counter.increment(records as u64));
+    }
+}
+
+/// The handles of one stream that has a spool.
+pub(super) struct SpoolMetrics {
+    pub(super) records_dead_lettered: Counter,
+    pub(super) records_spilled: Counter,
+    pub(super) records_not_spilled: Counter,
+    pub(super) records_let_go: Counter,
+}
+
+impl SpoolMetrics {
+    /// The handles of `stream`.
+    pub(super) fn new(stream: &StreamName) -> Self {
+        let count = |name: &'static str| counter!(name, "stream" => stream.to_string());
+        Self {
+            records_dead_lettered: count(RECORDS_DEAD_LETTERED),
+            records_spilled: count(RECORDS_SPILLED),
+            records_not_spilled: count(RECORDS_NOT_SPILLED),
+            records_let_go: count(RECORDS_LET_GO),
+        }
     }
 }
 

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!  Intake ─► thread ─► worker (one for each stream)
-//!                       │  plan: which records make the next request     held: what became of each
-//!                       │  flow: may anything go now                     backoff, concurrency, circuit, hold
-//!                       │  room: bytes under way, over all streams
-//!                       ├─ body ─► firehose ─► transport ─► the service
-//!                       └─ settle ◄─ answer;  outcome: what a failure means;  inquest: whose fault it is
-//!  Post ◄── tickets of what the service has
+//!  Words  ─►            │  plan: which records make the next request     held: what became of each
+//!   ▲                   │    queues: fresh, backlog, lingering           turns: whose turn it is
+//!   │                   │  flow: may anything go now                     backoff, concurrency, circuit, hold
+//!   │                   │  room: bytes under way, over all streams
+//!   │                   ├─ body ─► firehose ─► aws ─► the service
+//!   │                   ├─ settle ◄─ answer;  outcome: what a failure means;  inquest: whose fault it is
+//!  spool ◄── spooling ──┘  overflow: what has to leave memory           custody: what the disk has of it
+//!  Post ◄── tickets of what the service or the spool has
 //! ```
 //!
 //! Everything runs on one thread with a runtime of its own. What decides is pure and is given `now`. A
-//! record leaves memory when the service has given it an id, and otherwise only with the process.
+//! record leaves memory when the service has given it an id, or the spool has it, as a record or as a dead
+//! letter, and otherwise only with the process. Without a spool none of the spool's parts does anything.
 
 mod answer;
 mod backoff;
@@ -19,30 +22,41 @@ mod body;
 mod circuit;
 mod code;
 mod concurrency;
+mod custody;
 mod firehose;
 mod flow;
 mod handle;
+mod hear;
 mod held;
 mod hold;
 mod inquest;
+mod letters;
 mod look;
 pub mod metrics;
 mod outcome;
+mod overflow;
 mod plan;
+mod plan_disk;
+mod plan_settle;
+mod queues;
 mod report;
 mod request;
 mod room;
 mod settle;
+#[cfg(test)]
+mod spool_model_tests;
+#[cfg(test)]
+mod spool_tests;
+mod spooling;
 mod status;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
 mod tests;
 mod thread;
-mod transport;
+mod turns;
 mod worker;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use handle::Statuses;
@@ -51,6 +65,7 @@ pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use status::{StreamReason, StreamState, StreamStatus};
 
+use crate::aws::Upstream;
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 /// How records are sent.
@@ -80,6 +95,13 @@ pub struct Config {
     pub hold_min: Duration,
     /// How often a stream that is held is asked again at last.
     pub hold_max: Duration,
+    /// How long a stream is held, or its circuit open, before what is in memory alone goes to the spool.
+    pub spool_blocked_after: Duration,
+    /// How long somebody waits for the delivery of a batch in memory before it is copied to the spool, so
+    /// that they can be told that it is durable. Less than they wait at most.
+    pub spool_awaited_after: Duration,
+    /// Whether a stop delivers the backlog too, until its deadline: the disk goes with the process.
+    pub stop_delivers_backlog: bool,
 }
 
 impl Default for Config {
@@ -97,35 +119,9 @@ impl Default for Config {
             circuit_failures: 5,
             hold_min: Duration::from_secs(5),
             hold_max: Duration::from_secs(120),
+            spool_blocked_after: Duration::from_secs(1),
+            spool_awaited_after: Duration::from_secs(4),
+            stop_delivers_backlog: false,
         }
     }
-}
-
-/// Where the service is, and how it is reached. Never taken from the application's `AWS_ENDPOINT_URL*`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Upstream {
-    /// The Region; otherwise from the environment, the profile or the instance.
-    pub region: Option<String>,
-    /// The endpoint's URL; otherwise the Region's own.
-    pub endpoint: Option<String>,
-    /// The named profile of the AWS configuration files.
-    pub profile: Option<String>,
-    /// A proxy's URL for HTTPS.
-    pub proxy: Option<String>,
-    /// A file of PEM certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Whether the FIPS endpoints are used.
-    pub fips: bool,
-    /// Whose signature the requests carry.
-    pub credentials: Credentials,
-}
-
-/// Where credentials come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// The complete AWS chain: environment, profile, web identity, ECS, EKS pod identity, IMDS.
-    #[default]
-    Chain,
-    /// A fixed pair that means nothing, for the embedded emulator, which verifies no signature.
-    Embedded,
 }

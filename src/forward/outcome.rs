@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::answer::{PutError, Unready};
 use super::code::Code;
+use crate::aws::{CallError, Unready};
 
 /// What a failed request means for its records and its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,21 +71,23 @@ fn shortened(text: &str, chars_max: usize) -> Arc<str> {
 }
 
 /// What `error` means.
-pub(super) fn classify(error: &PutError) -> (Class, Reason) {
+pub(super) fn classify(error: &CallError) -> (Class, Reason) {
     match error {
-        PutError::Connect { message } => (Class::Unreachable, Reason::ours(Code::Connect, message)),
-        PutError::Timeout => {
+        CallError::Connect { message } => {
+            (Class::Unreachable, Reason::ours(Code::Connect, message))
+        }
+        CallError::Timeout => {
             (Class::Ambiguous, Reason::ours(Code::Timeout, "no answer came in time"))
         }
-        PutError::Broken { status: Some(status), message } => of_status(*status, message),
-        PutError::Broken { status: None, message } => {
+        CallError::Broken { status: Some(status), message } => of_status(*status, message),
+        CallError::Broken { status: None, message } => {
             (Class::Ambiguous, Reason::ours(Code::Broken, message))
         }
-        PutError::Service { code: None, status, message } => of_status(*status, message),
-        PutError::Service { code: Some(text), status, message } => {
+        CallError::Service { code: None, status, message } => of_status(*status, message),
+        CallError::Service { code: Some(text), status, message } => {
             (of_code(Code::of(text), *status, message), Reason::service(text, message))
         }
-        PutError::Unready(unready) => (Class::Hold, of_unready(unready)),
+        CallError::Unready(unready) => (Class::Hold, of_unready(unready)),
     }
 }
 
@@ -146,6 +148,7 @@ fn of_code(code: Code, status: u16, message: &str) -> Class {
         | Code::UnknownOperation
         | Code::HttpClientError
         | Code::Missing
+        | Code::DeadLetterStore
         | Code::NoRegion
         | Code::NoCredentials
         | Code::Unbuildable => Class::Hold,
@@ -174,7 +177,7 @@ mod tests {
 
     fn class(code: &str, status: u16, message: &str) -> Class {
         let error =
-            PutError::Service { code: Some(code.to_owned()), status, message: message.to_owned() };
+            CallError::Service { code: Some(code.to_owned()), status, message: message.to_owned() };
         classify(&error).0
     }
 
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn what_has_no_code_is_judged_by_its_status() {
         let classes = [413, 429, 403, 407, 502, 200].map(|status| {
-            classify(&PutError::Broken { status: Some(status), message: String::new() }).0
+            classify(&CallError::Broken { status: Some(status), message: String::new() }).0
         });
         assert_eq!(
             classes,

@@ -1,31 +1,64 @@
-//! The backlog of one stream, and which of its records make the next request.
+//! The plan of one stream: its records that are not settled, and which of them make the next request.
 //!
 //! Pure: it is given `now`. Requests are filled from the oldest batch on, with records that failed before
-//! and fresh ones alike, up to the limits; a batch goes in parts where it has to. Every record is in one
-//! request at most, and leaves only when it is settled. It sends nothing and knows no clock.
+//! and fresh ones alike, up to the limits; fresh records and the backlog take turns. A batch goes in parts
+//! where it has to. Every record is in one request at most, and leaves only when it is settled, or when the
+//! disk has it. It sends nothing and knows no clock. `plan_settle` has what an answer brings, `plan_disk`
+//! what there is with a spool.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::custody::Custody;
 use super::held::{Counts, Held, State};
-use super::inquest::{Finding, Inquest};
-use super::request::{Bounds, Fate, Part, Pick, Request, Settlement, Verdict, runs};
+use super::inquest::Inquest;
+use super::overflow::earlier;
+use super::queues::Queues;
+use super::request::{Bounds, Pick, Request, runs};
+use super::turns::{Load, Side, Turns};
 use crate::pipeline::{Batch, Ticket};
 
 /// All records of one stream that are not settled. See the module.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
-    batches: BTreeMap<u64, Held>,
-    /// The batches with records that wait.
-    waiting: BTreeSet<u64>,
+pub(super) struct Plan {
+    pub(super) batches: BTreeMap<u64, Held>,
+    pub(super) queues: Queues,
+    turns: Turns,
     next_id: u64,
-    totals: Counts,
-    inquest: Option<Inquest>,
+    pub(super) totals: Counts,
+    pub(super) inquest: Option<Inquest>,
     /// How many requests of the inquest are under way.
-    inquest_in_flight: usize,
+    pub(super) inquest_in_flight: usize,
+    /// Nothing lingers any more.
+    is_hurried: bool,
+    /// Where else the batches lie, if there is a spool.
+    pub(super) custody: Option<Custody>,
 }
 
-impl Backlog {
+/// A request that is being filled.
+struct Filling {
+    bounds: Bounds,
+    picks: Vec<Pick>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Adds what may be sent of a batch. Says whether all of that went in.
+    fn add(&mut self, id: u64, held: &Held, now: Instant) -> bool {
+        for (index, record) in held.due(Some(now)) {
+            let is_full = self.picks.len() >= self.bounds.records_max
+                || (!self.picks.is_empty() && self.bytes + record.len() > self.bounds.bytes_max);
+            if is_full {
+                return false;
+            }
+            self.bytes += record.len();
+            self.picks.push(pick(id, index, record.len()));
+        }
+        true
+    }
+}
+
+impl Plan {
     /// Takes a batch in.
     pub(super) fn push(&mut self, batch: Box<Batch>) {
         if batch.is_empty() {
@@ -34,8 +67,18 @@ impl Backlog {
         let id = self.next_id;
         self.next_id += 1;
         self.totals.add(State::Ready, batch.len());
-        self.batches.insert(id, Held::new(batch));
-        self.waiting.insert(id);
+        let mut held = Held::new(batch);
+        if self.is_hurried {
+            held.lingers = None;
+        }
+        if let Some((_, load)) = held.lingers {
+            self.queues.add_lingering(load);
+        }
+        if let Some(custody) = &mut self.custody {
+            custody.enter(id, &mut held);
+        }
+        self.batches.insert(id, held);
+        self.requeue(id);
     }
 
     /// The next request at `now`, if anything may be sent.
@@ -61,27 +104,77 @@ impl Backlog {
     }
 
     fn next_waiting(&mut self, now: Instant, bounds: Bounds) -> Option<Request> {
-        let mut picks = Vec::new();
-        let mut bytes = 0;
-        'full: for id in &self.waiting {
-            let Some(held) = self.batches.get(id).filter(|held| held.is_due(now)) else { continue };
-            for (index, record) in held.due(Some(now)) {
-                let is_full = picks.len() >= bounds.records_max
-                    || (!picks.is_empty() && bytes + record.len() > bounds.bytes_max);
-                if is_full {
-                    break 'full;
-                }
-                bytes += record.len();
-                picks.push(pick(*id, index, record.len()));
-            }
+        while let Some(id) = self.queues.lingered(now) {
+            self.linger_no_more(id);
         }
-        (!picks.is_empty()).then(|| self.begin(picks, false))
+        let is_enough = self.queues.is_enough(bounds);
+        let contest = self.contest(now, is_enough);
+        let is_backlogs = contest.is_some_and(|(side, _)| side == Side::Backlog);
+        let queues = &self.queues;
+        let mut filling = Filling { bounds, picks: Vec::new(), bytes: 0 };
+        let mut fill = |ids: &mut dyn Iterator<Item = u64>| {
+            for id in ids {
+                let held = self.batches.get(&id).filter(|held| held.is_due(now));
+                if held.is_some_and(|held| !filling.add(id, held, now)) {
+                    break;
+                }
+            }
+            !filling.picks.is_empty()
+        };
+        let (mut fresh, mut backlog) =
+            (queues.fresh.iter().copied(), queues.backlog.iter().copied());
+        // What lingers goes when it is enough, and else along with others.
+        let has_any = if is_backlogs {
+            fill(&mut backlog);
+            fill(&mut fresh) && fill(&mut queues.lingering())
+        } else {
+            let has_fresh = fill(&mut fresh);
+            let goes_along = has_fresh || is_enough;
+            if goes_along {
+                fill(&mut queues.lingering());
+            }
+            fill(&mut backlog) && (goes_along || fill(&mut queues.lingering()))
+        };
+        let picks = filling.picks;
+        if let Some((_, opened_at)) = contest {
+            let (fresh, backlog) = self.loads(&picks);
+            self.turns.took(fresh, backlog, bounds, now.saturating_duration_since(opened_at));
+        }
+        has_any.then(|| self.begin(picks, false))
+    }
+
+    /// Whose turn it is, if both sides have something to send, and when the backlog's oldest was accepted.
+    fn contest(&mut self, now: Instant, is_enough: bool) -> Option<(Side, Instant)> {
+        let oldest = self.queues.backlog.first().and_then(|id| self.batches.get(id));
+        let Some(opened_at) = oldest.map(|held| held.batch.opened_at()) else {
+            self.turns.rest();
+            return None;
+        };
+        let is_due = |id: &u64| self.batches.get(id).is_some_and(|held| held.is_due(now));
+        let has_fresh = is_enough || self.queues.fresh.iter().any(is_due);
+        if !(has_fresh && self.queues.backlog.iter().any(is_due)) {
+            self.turns.rest();
+            return None;
+        }
+        Some((self.turns.next(), opened_at))
+    }
+
+    /// What of a request is fresh, and what is of the backlog.
+    fn loads(&self, picks: &[Pick]) -> (Load, Load) {
+        let (mut fresh, mut backlog) = (Load::default(), Load::default());
+        for (id, run) in runs(picks) {
+            let is_backlog = self.batches.get(&id).is_some_and(|held| held.batch.is_backlog());
+            let load = if is_backlog { &mut backlog } else { &mut fresh };
+            load.records += run.len();
+            load.bytes += run.iter().map(|pick| pick.bytes as usize).sum::<usize>();
+        }
+        (fresh, backlog)
     }
 
     /// One record to ask with, whether its time has come or not: any that is not suspect, if there is one.
     pub(super) fn next_probe(&mut self, random: &mut fastrand::Rng) -> Option<Request> {
-        if !self.waiting.is_empty() {
-            let id = *self.waiting.iter().nth(random.usize(..self.waiting.len()))?;
+        if !self.queues.is_empty() {
+            let id = self.queues.all().nth(random.usize(..self.queues.len()))?;
             let held = self.batches.get(&id)?;
             let (index, record) = held.due(None).next()?;
             let picks = vec![pick(id, index, record.len())];
@@ -130,103 +223,11 @@ impl Backlog {
         tickets
     }
 
-    /// The service answered for each record: `fate` says what, by the record's place in the request.
-    ///
-    /// `again_at` says when what failed for the nth time may be sent again.
-    pub(super) fn settle(
-        &mut self,
-        request: Request,
-        now: Instant,
-        began_at: Instant,
-        fate: impl Fn(usize) -> Fate,
-        mut again_at: impl FnMut(u32) -> Instant,
-    ) -> Settlement {
-        let Request { picks, is_inquest, .. } = request;
-        self.inquest_in_flight -= usize::from(is_inquest);
-        let mut settlement = Settlement::default();
-        let (mut place, mut all_put) = (0, 0);
-        for (id, run) in runs(&picks) {
-            let (mut put, mut again) = (0, 0);
-            for pick in run {
-                let to = match fate(place) {
-                    Fate::Put => State::Settled,
-                    Fate::Again => State::Failed,
-                    Fate::Aside => State::Aside,
-                };
-                put += usize::from(to == State::Settled);
-                again += usize::from(to == State::Failed);
-                self.shift(*pick, to);
-                place += 1;
-            }
-            settlement.again += again;
-            all_put += put;
-            if let Some(held) = self.batches.get_mut(&id) {
-                if again > 0 {
-                    held.attempts = held.attempts.saturating_add(1);
-                    held.again_at = again_at(held.attempts);
-                }
-                if put > 0 {
-                    held.batch.note_settled(put);
-                    settlement.parts.push(Part { opened_at: held.batch.opened_at() });
-                }
-            }
-            settlement.done.extend(self.tidy(id));
-        }
-        if let Some(inquest) = &mut self.inquest {
-            if all_put > 0 {
-                inquest.witnessed(now, began_at);
-            }
-            self.end_inquest();
-        }
-        settlement
-    }
-
-    /// The request came to nothing, and no record is to blame: all of it waits until `again_at`.
-    pub(super) fn failed(&mut self, request: Request, mut again_at: impl FnMut(u32) -> Instant) {
-        if request.is_inquest {
-            self.put_back(request);
-            return;
-        }
-        for (id, run) in runs(&request.picks) {
-            for pick in run {
-                self.shift(*pick, State::Failed);
-            }
-            if let Some(held) = self.batches.get_mut(&id) {
-                held.attempts = held.attempts.saturating_add(1);
-                held.again_at = again_at(held.attempts);
-                self.waiting.insert(id);
-                self.totals.settled -= held.compact();
-            }
-        }
-    }
-
-    /// The request was refused in a way that may be the fault of one record in it.
-    pub(super) fn refused(
-        &mut self,
-        request: Request,
-        now: Instant,
-        began_at: Instant,
-    ) -> (Verdict, Vec<Batch>) {
-        self.inquest_in_flight -= usize::from(request.is_inquest);
-        self.shift_all(&request.picks, State::Suspect);
-        let inquest = self.inquest.get_or_insert_with(|| Inquest::new(now));
-        match inquest.refused(request.picks, began_at) {
-            Finding::Open => (Verdict::Open, Vec::new()),
-            Finding::Stream => (Verdict::Hold, Vec::new()),
-            Finding::Guilty(pick) => {
-                self.shift(pick, State::Aside);
-                let done = self.tidy(pick.batch).into_iter().collect();
-                self.end_inquest();
-                (Verdict::SetAside { bytes: pick.bytes as usize }, done)
-            }
-        }
-    }
-
     /// Whether nothing is left but records that were refused alone, and nothing that could say whether
     /// that is their fault: it looks like the stream's then.
     pub(super) fn is_stuck(&self) -> bool {
         self.totals.in_flight == 0
-            && self.waiting.is_empty()
+            && self.queues.is_empty()
             && self.inquest.as_ref().is_some_and(|inquest| {
                 inquest.lacks_witness() && inquest.has_accused() && !inquest.has_groups()
             })
@@ -244,20 +245,30 @@ impl Backlog {
 
     /// When the oldest record was accepted that still has to be delivered.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.batches
-            .values()
-            .find(|held| held.counts.undelivered() > 0)
-            .map(|held| held.batch.opened_at())
+        let has_more = |held: &&Held| held.counts.undelivered() > 0;
+        let first = self.batches.values().find(has_more);
+        // What was read back came late, and is older than that.
+        let back = self.custody.as_ref().and_then(|custody| {
+            custody.backlog.keys().filter_map(|id| self.batches.get(id)).find(has_more)
+        });
+        first.into_iter().chain(back).map(|held| held.batch.opened_at()).min()
     }
 
-    /// When the next failed record may be sent again, as far as `now` is before that.
+    /// When the next failed record may be sent again, or the next batch has lingered long enough, as far
+    /// as `now` is before that.
     pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
-        let held = self.waiting.iter().filter_map(|id| self.batches.get(id));
-        held.filter(|held| !held.is_due(now)).map(|held| held.again_at).min()
+        let waiting = self.queues.fresh.iter().chain(&self.queues.backlog);
+        let held = waiting.filter_map(|id| self.batches.get(id));
+        let again_at = held.filter(|held| !held.is_due(now)).map(|held| held.again_at).min();
+        earlier(again_at, self.queues.lingers_until().filter(|until| *until > now))
     }
 
-    /// Lets every failed record be sent again at `at` at the latest.
-    pub(super) fn shorten(&mut self, at: Instant) {
+    /// Lets every failed record be sent again at `at` at the latest, and nothing linger any more.
+    pub(super) fn hurry(&mut self, at: Instant) {
+        self.is_hurried = true;
+        while let Some(id) = self.queues.any_lingering() {
+            self.linger_no_more(id);
+        }
         for held in self.batches.values_mut() {
             held.again_at = held.again_at.min(at);
         }
@@ -275,33 +286,73 @@ impl Backlog {
         Request { picks, bytes, is_inquest }
     }
 
-    fn shift_all(&mut self, picks: &[Pick], to: State) {
+    pub(super) fn shift_all(&mut self, picks: &[Pick], to: State) {
         for (id, run) in runs(picks) {
             for pick in run {
                 self.shift(*pick, to);
             }
-            self.note_waiting(id);
+            self.requeue(id);
         }
     }
 
-    fn shift(&mut self, pick: Pick, to: State) {
+    pub(super) fn shift(&mut self, pick: Pick, to: State) {
         let held = self.batches.get_mut(&pick.batch);
         let held = held.expect("a batch stays while one of its records is under way or suspect");
         let from = held.shift(pick.index as usize, to);
         self.totals.shift(from, to);
-    }
-
-    fn note_waiting(&mut self, id: u64) {
-        if self.batches.get(&id).is_some_and(Held::is_waiting) {
-            self.waiting.insert(id);
-        } else {
-            self.waiting.remove(&id);
+        if let Some((_, load)) = &mut held.lingers {
+            let one = Load { records: 1, bytes: pick.bytes as usize };
+            if from == State::Ready {
+                load.take(one);
+                self.queues.take_lingering(one);
+            } else if to == State::Ready {
+                load.add(one);
+                self.queues.add_lingering(one);
+            }
         }
     }
 
+    /// Puts a batch into the queue that it belongs into.
+    pub(super) fn requeue(&mut self, id: u64) {
+        let Some(held) = self.batches.get_mut(&id) else { return };
+        // What failed has waited already.
+        if held.counts.failed > 0
+            && let Some((_, load)) = held.lingers.take()
+        {
+            self.queues.take_lingering(load);
+        }
+        let to = held.next_queue();
+        if to != held.queue {
+            self.queues.shift(id, held.queue, to);
+            held.queue = to;
+        }
+    }
+
+    fn linger_no_more(&mut self, id: u64) {
+        let lingers = self.batches.get_mut(&id).and_then(|held| held.lingers.take());
+        if let Some((_, load)) = lingers {
+            self.queues.take_lingering(load);
+        }
+        self.requeue(id);
+    }
+
+    /// Takes a batch out.
+    pub(super) fn remove(&mut self, id: u64) -> Option<Held> {
+        let held = self.batches.remove(&id)?;
+        self.queues.shift(id, held.queue, None);
+        if let Some((_, load)) = held.lingers {
+            self.queues.take_lingering(load);
+        }
+        if let Some(custody) = &mut self.custody {
+            custody.leave(id, &held);
+        }
+        self.totals.remove(held.counts);
+        Some(held)
+    }
+
     /// Lets what is settled of a batch go: some records, or the whole batch.
-    fn tidy(&mut self, id: u64) -> Option<Batch> {
-        self.note_waiting(id);
+    pub(super) fn tidy(&mut self, id: u64) -> Option<Batch> {
+        self.requeue(id);
         let held = self.batches.get_mut(&id)?;
         self.totals.settled -= held.compact();
         if held.counts.undelivered() > 0 {
@@ -311,13 +362,11 @@ impl Backlog {
             held.batch.set_aside();
             return None;
         }
-        let held = self.batches.remove(&id)?;
-        self.totals.settled -= held.counts.settled;
-        Some(*held.batch)
+        self.remove(id).map(|held| *held.batch)
     }
 
     /// Ends an inquest that has nothing left to find out and nothing on its way.
-    fn end_inquest(&mut self) {
+    pub(super) fn end_inquest(&mut self) {
         if self.inquest_in_flight == 0 && self.inquest.as_ref().is_some_and(Inquest::is_over) {
             self.inquest = None;
         }

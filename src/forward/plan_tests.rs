@@ -1,52 +1,53 @@
-//! The backlog under every kind of outcome: nothing is lost, nothing is sent twice at once.
+//! The plan under every kind of outcome: nothing is lost, nothing is sent twice at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::request::{Fate, Verdict};
 use super::*;
 use crate::pipeline::testing::{batch_of, lane};
 
 const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20 };
 
-fn backlog_of(batches: &[&[&str]]) -> Backlog {
+fn plan_of(batches: &[&[&str]]) -> Plan {
     let lane = lane("demo", 1 << 28);
-    let mut backlog = Backlog::default();
+    let mut plan = Plan::default();
     for batch in batches {
-        backlog.push(Box::new(batch_of(&lane, batch)));
+        plan.push(Box::new(batch_of(&lane, batch)));
     }
-    backlog
+    plan
 }
 
-fn texts(backlog: &Backlog, request: &Request) -> Vec<String> {
-    backlog.records(request).map(|record| String::from_utf8(record.to_vec()).unwrap()).collect()
+fn texts(plan: &Plan, request: &Request) -> Vec<String> {
+    plan.records(request).map(|record| String::from_utf8(record.to_vec()).unwrap()).collect()
 }
 
 #[test]
 fn small_batches_go_together_and_a_large_one_goes_in_parts() {
     let now = Instant::now();
-    let mut backlog = backlog_of(&[&["a", "b"], &["c", "d", "e"]]);
+    let mut plan = plan_of(&[&["a", "b"], &["c", "d", "e"]]);
     let bounds = Bounds { records_max: 4, ..BOUNDS };
-    let first = backlog.next(now, bounds).unwrap();
-    let second = backlog.next(now, bounds).unwrap();
-    assert_eq!(texts(&backlog, &first), ["a", "b", "c", "d"]);
-    assert_eq!(texts(&backlog, &second), ["e"]);
-    assert!(backlog.next(now, bounds).is_none());
-    assert_eq!(backlog.settle(second, now, now, |_| Fate::Put, |_| now).done.len(), 0);
-    assert_eq!(backlog.settle(first, now, now, |_| Fate::Put, |_| now).done.len(), 2);
-    assert_eq!((backlog.batches(), backlog.counts()), (0, Counts::default()));
+    let first = plan.next(now, bounds).unwrap();
+    let second = plan.next(now, bounds).unwrap();
+    assert_eq!(texts(&plan, &first), ["a", "b", "c", "d"]);
+    assert_eq!(texts(&plan, &second), ["e"]);
+    assert!(plan.next(now, bounds).is_none());
+    assert_eq!(plan.settle(second, now, now, |_| Fate::Put, |_| now).done.len(), 0);
+    assert_eq!(plan.settle(first, now, now, |_| Fate::Put, |_| now).done.len(), 2);
+    assert_eq!((plan.batches(), plan.counts()), (0, Counts::default()));
 }
 
 #[test]
 fn a_record_that_is_larger_than_the_bound_goes_alone() {
     let now = Instant::now();
-    let mut backlog = backlog_of(&[&["12345", "6", "7"]]);
+    let mut plan = plan_of(&[&["12345", "6", "7"]]);
     let bounds = Bounds { bytes_max: 2, ..BOUNDS };
-    let first = backlog.next(now, bounds).unwrap();
-    let second = backlog.next(now, bounds).unwrap();
+    let first = plan.next(now, bounds).unwrap();
+    let second = plan.next(now, bounds).unwrap();
     assert_eq!(
-        (texts(&backlog, &first), texts(&backlog, &second)),
+        (texts(&plan, &first), texts(&plan, &second)),
         (vec!["12345".to_owned()], vec!["6".to_owned(), "7".to_owned()])
     );
 }
@@ -55,9 +56,9 @@ fn a_record_that_is_larger_than_the_bound_goes_alone() {
 fn only_what_failed_is_sent_again_after_its_wait_and_together_with_fresh_records() {
     let now = Instant::now();
     let later = now + Duration::from_secs(1);
-    let mut backlog = backlog_of(&[&["a", "b", "c"]]);
-    let request = backlog.next(now, BOUNDS).unwrap();
-    let settlement = backlog.settle(
+    let mut plan = plan_of(&[&["a", "b", "c"]]);
+    let request = plan.next(now, BOUNDS).unwrap();
+    let settlement = plan.settle(
         request,
         now,
         now,
@@ -65,41 +66,41 @@ fn only_what_failed_is_sent_again_after_its_wait_and_together_with_fresh_records
         |_| later,
     );
     assert_eq!((settlement.again, settlement.parts.len(), settlement.done.len()), (1, 1, 0));
-    assert!(backlog.next(now, BOUNDS).is_none());
-    assert_eq!(backlog.next_at(now), Some(later));
-    backlog.push(Box::new(batch_of(&lane("demo", 1 << 20), &["fresh"])));
-    let merged = backlog.next(later, BOUNDS).unwrap();
-    assert_eq!(texts(&backlog, &merged), ["b", "fresh"]);
-    assert_eq!(backlog.settle(merged, later, later, |_| Fate::Put, |_| later).done.len(), 2);
+    assert!(plan.next(now, BOUNDS).is_none());
+    assert_eq!(plan.next_at(now), Some(later));
+    plan.push(Box::new(batch_of(&lane("demo", 1 << 20), &["fresh"])));
+    let merged = plan.next(later, BOUNDS).unwrap();
+    assert_eq!(texts(&plan, &merged), ["b", "fresh"]);
+    assert_eq!(plan.settle(merged, later, later, |_| Fate::Put, |_| later).done.len(), 2);
 }
 
 #[test]
 fn a_record_that_waits_for_another_try_does_not_keep_the_rest_of_its_batch_waiting() {
     let now = Instant::now();
-    let mut backlog = backlog_of(&[&["a", "b"]]);
-    let first = backlog.next(now, Bounds { records_max: 1, ..BOUNDS }).unwrap();
+    let mut plan = plan_of(&[&["a", "b"]]);
+    let first = plan.next(now, Bounds { records_max: 1, ..BOUNDS }).unwrap();
     let later = now + Duration::from_secs(9);
-    let _settlement = backlog.settle(first, now, now, |_| Fate::Again, |_| later);
-    let second = backlog.next(now, BOUNDS).unwrap();
-    assert_eq!(texts(&backlog, &second), ["b"]);
+    let _settlement = plan.settle(first, now, now, |_| Fate::Again, |_| later);
+    let second = plan.next(now, BOUNDS).unwrap();
+    assert_eq!(texts(&plan, &second), ["b"]);
 }
 
-/// Drives a backlog against a service that refuses any request with a record that is `bad`.
-fn drive(backlog: &mut Backlog, bad: impl Fn(&str) -> bool, requests_max: usize) -> Vec<Verdict> {
+/// Drives a plan against a service that refuses any request with a record that is `bad`.
+fn drive(plan: &mut Plan, bad: impl Fn(&str) -> bool, requests_max: usize) -> Vec<Verdict> {
     let mut now = Instant::now();
     let mut verdicts = Vec::new();
     for _ in 0..requests_max {
         now += Duration::from_millis(1);
-        let Some(request) = backlog.next(now, BOUNDS) else { break };
+        let Some(request) = plan.next(now, BOUNDS) else { break };
         let began_at = now;
         now += Duration::from_millis(1);
-        if texts(backlog, &request).iter().any(|record| bad(record)) {
-            verdicts.push(backlog.refused(request, now, began_at).0);
+        if texts(plan, &request).iter().any(|record| bad(record)) {
+            verdicts.push(plan.refused(request, now, began_at).0);
             if verdicts.last() == Some(&Verdict::Hold) {
                 break;
             }
         } else {
-            let _settlement = backlog.settle(request, now, began_at, |_| Fate::Put, |_| now);
+            let _settlement = plan.settle(request, now, began_at, |_| Fate::Put, |_| now);
         }
     }
     verdicts
@@ -107,59 +108,59 @@ fn drive(backlog: &mut Backlog, bad: impl Fn(&str) -> bool, requests_max: usize)
 
 #[test]
 fn a_record_that_is_refused_alone_is_set_aside_and_stays() {
-    let mut backlog = backlog_of(&[&["a", "bad", "c"], &["d"]]);
-    let verdicts = drive(&mut backlog, |record| record == "bad", 50);
-    assert_eq!(verdicts.last(), Some(&Verdict::SetAside { bytes: 3 }));
-    assert_eq!(backlog.counts(), Counts { aside: 1, ..Counts::default() });
-    assert_eq!(backlog.oldest(), None);
+    let mut plan = plan_of(&[&["a", "bad", "c"], &["d"]]);
+    let verdicts = drive(&mut plan, |record| record == "bad", 50);
+    assert_eq!(verdicts.last(), Some(&Verdict::SetAside { bytes: 3, letter: None }));
+    assert_eq!(plan.counts(), Counts { aside: 1, ..Counts::default() });
+    assert_eq!(plan.oldest(), None);
 }
 
 #[test]
 fn a_single_bad_record_waits_for_another_one_to_go_through_before_it_is_set_aside() {
-    let mut backlog = backlog_of(&[&["bad"]]);
-    assert_eq!(drive(&mut backlog, |record| record == "bad", 9), [Verdict::Open]);
-    assert!(backlog.is_stuck(), "the stream is held");
-    assert_eq!(backlog.counts().aside, 0);
+    let mut plan = plan_of(&[&["bad"]]);
+    assert_eq!(drive(&mut plan, |record| record == "bad", 9), [Verdict::Open]);
+    assert!(plan.is_stuck(), "the stream is held");
+    assert_eq!(plan.counts().aside, 0);
     // What asks a held stream is a record that nobody suspects, if there is one.
-    backlog.push(Box::new(batch_of(&lane("demo", 1 << 20), &["good"])));
+    plan.push(Box::new(batch_of(&lane("demo", 1 << 20), &["good"])));
     let now = Instant::now() + Duration::from_secs(1);
-    let probe = backlog.next_probe(&mut fastrand::Rng::with_seed(1)).unwrap();
-    assert_eq!(texts(&backlog, &probe), ["good"]);
-    let _settlement = backlog.settle(probe, now, now, |_| Fate::Put, |_| now);
-    let again = backlog.next(now, BOUNDS).unwrap();
-    let (verdict, _) = backlog.refused(again, now, now);
-    assert_eq!(verdict, Verdict::SetAside { bytes: 3 });
+    let probe = plan.next_probe(&mut fastrand::Rng::with_seed(1)).unwrap();
+    assert_eq!(texts(&plan, &probe), ["good"]);
+    let _settlement = plan.settle(probe, now, now, |_| Fate::Put, |_| now);
+    let again = plan.next(now, BOUNDS).unwrap();
+    let (verdict, _) = plan.refused(again, now, now);
+    assert_eq!(verdict, Verdict::SetAside { bytes: 3, letter: None });
 }
 
 #[test]
 fn a_stream_that_refuses_everything_is_held_and_keeps_every_record() {
     let records: Vec<String> = (0..500).map(|n| n.to_string()).collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    let mut backlog = backlog_of(&[&records, &["x", "y"]]);
-    let verdicts = drive(&mut backlog, |_| true, 1_000);
+    let mut plan = plan_of(&[&records, &["x", "y"]]);
+    let verdicts = drive(&mut plan, |_| true, 1_000);
     assert_eq!(verdicts.last(), Some(&Verdict::Hold));
     assert!(verdicts.len() < 30, "{}", verdicts.len());
-    assert_eq!((backlog.counts().undelivered(), backlog.counts().aside), (502, 0));
+    assert_eq!((plan.counts().undelivered(), plan.counts().aside), (502, 0));
     // Asked again with one record at a time, it is every record's turn.
     let mut random = fastrand::Rng::with_seed(3);
     for _ in 0..1_000 {
         let now = Instant::now();
-        let probe = backlog.next_probe(&mut random).unwrap();
+        let probe = plan.next_probe(&mut random).unwrap();
         assert_eq!(probe.picks.len(), 1);
-        let (verdict, _) = backlog.refused(probe, now, now);
-        assert_ne!(verdict, Verdict::SetAside { bytes: 1 });
+        let (verdict, _) = plan.refused(probe, now, now);
+        assert_ne!(verdict, Verdict::SetAside { bytes: 1, letter: None });
     }
-    assert_eq!(backlog.counts().undelivered(), 502);
+    assert_eq!(plan.counts().undelivered(), 502);
 }
 
 #[test]
 fn a_request_that_finds_no_room_leaves_everything_as_it_was() {
     let now = Instant::now();
-    let mut backlog = backlog_of(&[&["a", "b"]]);
-    let request = backlog.next(now, BOUNDS).unwrap();
-    backlog.put_back(request);
-    let request = backlog.next(now, BOUNDS).unwrap();
-    assert_eq!(texts(&backlog, &request), ["a", "b"]);
+    let mut plan = plan_of(&[&["a", "b"]]);
+    let request = plan.next(now, BOUNDS).unwrap();
+    plan.put_back(request);
+    let request = plan.next(now, BOUNDS).unwrap();
+    assert_eq!(texts(&plan, &request), ["a", "b"]);
 }
 
 /// What may happen to a request.
@@ -181,7 +182,7 @@ fn fates() -> impl Strategy<Value = End> {
 }
 
 struct Model {
-    backlog: Backlog,
+    plan: Plan,
     now: Instant,
     /// How often each record was delivered.
     delivered: BTreeMap<String, usize>,
@@ -201,15 +202,15 @@ impl Model {
                     *self.delivered.entry(record.clone()).or_default() += 1;
                 }
                 let fate = |place| if is_put(place) { Fate::Put } else { Fate::Again };
-                let settlement = self.backlog.settle(request, now, began_at, fate, again_at);
+                let settlement = self.plan.settle(request, now, began_at, fate, again_at);
                 settlement.done.into_iter().for_each(Batch::settle);
             }
-            End::Failed => self.backlog.failed(request, again_at),
+            End::Failed => self.plan.failed(request, again_at),
             End::Refused => {
-                let (_, done) = self.backlog.refused(request, now, began_at);
+                let (_, done) = self.plan.refused(request, now, began_at);
                 done.into_iter().for_each(Batch::settle);
             }
-            End::PutBack => self.backlog.put_back(request),
+            End::PutBack => self.plan.put_back(request),
         }
     }
 }
@@ -234,7 +235,7 @@ proptest! {
             Box::new(batch_of(&lane, &records))
         });
         let mut model = Model {
-            backlog: Backlog::default(), now: Instant::now(),
+            plan: Plan::default(), now: Instant::now(),
             delivered: BTreeMap::new(), under_way: Vec::new(),
         };
         let mut random = fastrand::Rng::with_seed(9);
@@ -245,17 +246,17 @@ proptest! {
         for (index, fate, action) in steps.chain(well) {
             if action != 0 && let Some(batch) = fresh.next() {
                 pushed += batch.len();
-                model.backlog.push(batch);
+                model.plan.push(batch);
             }
-            let next = if action == 2 || model.backlog.is_stuck() {
-                model.backlog.next_probe(&mut random)
+            let next = if action == 2 || model.plan.is_stuck() {
+                model.plan.next_probe(&mut random)
             } else {
-                model.backlog.next(model.now, bounds)
+                model.plan.next(model.now, bounds)
             };
             if let Some(request) = next {
                 prop_assert!(request.picks.len() <= records_max);
                 prop_assert!(request.bytes <= bytes_max || request.picks.len() == 1);
-                let records = texts(&model.backlog, &request);
+                let records = texts(&model.plan, &request);
                 prop_assert_eq!(records.len(), request.picks.len());
                 for (_, _, others) in &model.under_way {
                     prop_assert!(records.iter().all(|record| !others.contains(record)));
@@ -268,7 +269,7 @@ proptest! {
                 let at = index.map_or(0, |index| index.index(model.under_way.len()));
                 model.land(at, &fate);
             }
-            let counts = model.backlog.counts();
+            let counts = model.plan.counts();
             let in_flight: usize = model.under_way.iter().map(|(request, ..)| request.picks.len()).sum();
             prop_assert_eq!(counts.in_flight, in_flight);
             prop_assert_eq!(model.delivered.len() + counts.undelivered() + counts.aside, pushed);
@@ -277,13 +278,13 @@ proptest! {
             prop_assert_eq!(lane.batches_outstanding() == 0, counts.undelivered() == 0);
             prop_assert_eq!(lane.lost(), (0, 0));
         }
-        prop_assert_eq!(model.backlog.counts().undelivered(), 0);
-        prop_assert_eq!(model.delivered.len() + model.backlog.counts().aside, all);
+        prop_assert_eq!(model.plan.counts().undelivered(), 0);
+        prop_assert_eq!(model.delivered.len() + model.plan.counts().aside, all);
         prop_assert!(model.delivered.values().all(|times| *times == 1));
-        let aside = model.backlog.counts().aside;
-        prop_assert_eq!(model.backlog.batches() == 0, aside == 0);
+        let aside = model.plan.counts().aside;
+        prop_assert_eq!(model.plan.batches() == 0, aside == 0);
         drop(fresh);
-        model.backlog.close();
+        model.plan.close();
         prop_assert_eq!(lane.lost().0, aside as u64);
         prop_assert_eq!((lane.share().used_bytes(), lane.batches_outstanding()), (0, 0));
     }
@@ -293,12 +294,12 @@ proptest! {
 fn what_is_settled_is_not_lost_at_the_end_although_its_batch_is_still_under_way() {
     let now = Instant::now();
     let lane = lane("demo", 1 << 20);
-    let mut backlog = Backlog::default();
-    backlog.push(Box::new(batch_of(&lane, &["a", "b", "c"])));
-    let first = backlog.next(now, Bounds { records_max: 2, ..BOUNDS }).unwrap();
-    let second = backlog.next(now, BOUNDS).unwrap();
-    let _settlement = backlog.settle(first, now, now, |_| Fate::Put, |_| now);
-    assert_eq!(texts(&backlog, &second), ["c"]);
-    backlog.close();
+    let mut plan = Plan::default();
+    plan.push(Box::new(batch_of(&lane, &["a", "b", "c"])));
+    let first = plan.next(now, Bounds { records_max: 2, ..BOUNDS }).unwrap();
+    let second = plan.next(now, BOUNDS).unwrap();
+    let _settlement = plan.settle(first, now, now, |_| Fate::Put, |_| now);
+    assert_eq!(texts(&plan, &second), ["c"]);
+    plan.close();
     assert_eq!((lane.lost(), lane.records_in_memory()), ((1, 1), 0));
 }

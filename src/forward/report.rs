@@ -9,16 +9,21 @@ use tracing::{debug, error, info, warn};
 
 use super::flow::Change;
 use super::outcome::Reason;
+use crate::pipeline::NotDurable;
 use crate::record::StreamName;
 
 /// Repeated failures of one stream are logged at most this often.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// That the spool takes no copies is logged at most this often for a stream.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Report {
     stream: StreamName,
     failures: Every,
+    refusals: Every,
 }
 
 /// Lets something through at most once in an interval, and counts the rest.
@@ -48,7 +53,11 @@ impl Every {
 impl Report {
     /// The log lines of `stream`.
     pub(super) const fn new(stream: StreamName) -> Self {
-        Self { stream, failures: Every::new(FAILURE_LOG_INTERVAL) }
+        Self {
+            stream,
+            failures: Every::new(FAILURE_LOG_INTERVAL),
+            refusals: Every::new(REFUSAL_LOG_INTERVAL),
+        }
     }
 
     /// Records failed and will be sent again.
@@ -89,6 +98,36 @@ impl Report {
             %stream, code, error = message, bytes,
             "record is set aside: the service refuses it alone while it takes others"
         );
+    }
+
+    /// The spool did not keep a copy.
+    pub(super) fn not_spooled(&mut self, now: Instant, records: usize, why: NotDurable) {
+        let stream = &self.stream;
+        if let Some(earlier) = self.refusals.let_through(now) {
+            warn!(
+                %stream, code = why.as_str(), error = why.sentence(), records,
+                earlier_failures_not_logged = earlier,
+                "records can not be spooled and stay in memory"
+            );
+        }
+    }
+
+    /// The spool keeps copies again.
+    pub(super) fn spooled_again(&self) {
+        info!(stream = %self.stream, "records are spooled again");
+    }
+
+    /// The dead-letter store did not take a record, and the stream is held for that.
+    pub(super) fn letter_refused(&self, why: NotDurable) {
+        error!(
+            stream = %self.stream, code = why.as_str(), error = why.sentence(),
+            "stream is held: records that the service refuses can not be set aside"
+        );
+    }
+
+    /// The dead-letter store has taken all that it did not take before.
+    pub(super) fn letters_taken(&self) {
+        info!(stream = %self.stream, "stream is released: records can be set aside again");
     }
 
     /// An answer has another number of entries than its request had records.

@@ -1,10 +1,10 @@
-//! The words between the backlog and the worker: what a request is made of, and what became of it.
+//! The words between the plan and the worker: what a request is made of, and what became of it.
 //!
 //! Plain data. It decides nothing.
 
 use std::time::Instant;
 
-use crate::pipeline::Batch;
+use crate::pipeline::{Batch, Origin, Ticket};
 
 /// The most that one request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Bounds {
     pub(super) bytes_max: usize,
 }
 
-/// Names one record of the backlog while it is under way.
+/// Names one record of the plan while it is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pick {
     pub(super) batch: u64,
@@ -49,6 +49,42 @@ pub(super) struct Settlement {
     pub(super) done: Vec<Batch>,
     /// How many records wait to be sent again.
     pub(super) again: usize,
+    /// What is to be noted in the spool.
+    pub(super) notes: Vec<Note>,
+    /// The records that are to become dead letters: the place of each in the request, and its name.
+    pub(super) letters: Vec<(usize, u64)>,
+}
+
+/// Records that are settled, by their numbers in a frame of the spool.
+pub(super) type Note = (Origin, Vec<u16>);
+
+/// What it has brought that a copy lies on disk.
+#[derive(Debug, Default)]
+pub(super) struct Secured {
+    /// The records that were settled meanwhile.
+    pub(super) note: Option<Note>,
+    /// Who waits for the others.
+    pub(super) tickets: Vec<Ticket>,
+    /// How many records were copied.
+    pub(super) records: usize,
+}
+
+/// A batch that is let go, since the disk has it.
+#[derive(Debug)]
+pub(super) struct LetGo {
+    /// Where it lies.
+    pub(super) origin: Origin,
+    /// It; nothing is lost when it is dropped.
+    pub(super) batch: Box<Batch>,
+}
+
+/// A record that has become a dead letter.
+#[derive(Debug, Default)]
+pub(super) struct Buried {
+    /// What is to be noted, where the spool does not do that itself.
+    pub(super) note: Option<Note>,
+    /// Its batch, if everything in it is settled.
+    pub(super) done: Option<Batch>,
 }
 
 /// What the answer says of one record.
@@ -71,6 +107,8 @@ pub(super) enum Verdict {
     SetAside {
         /// How large it is.
         bytes: usize,
+        /// Its name as a letter, where there is a store for that.
+        letter: Option<u64>,
     },
     /// The stream is at fault and is to be held.
     Hold,

@@ -1,19 +1,21 @@
 //! The other half of a worker: what is done when a request came back.
 //!
 //! Every record is settled by its own index in the answer, whatever the answer's counts say. Failed
-//! records stay in the backlog.
+//! records stay in the plan.
 
 use std::time::Instant;
 
 use super::answer::{Entry, PutAnswer};
 use super::code::Code;
 use super::flow::{Begin, Change, Fate, Standing};
+use super::letters;
 use super::metrics::RequestResult;
 use super::outcome::{self, Class, Reason};
 use super::request::{self, Request, Verdict};
+use super::spooling;
 use super::status::{StreamReason, StreamState, StreamStatus};
 use super::worker::{Flight, Worker};
-use crate::pipeline::{Batch, Delivered, Word};
+use crate::pipeline::{Delivered, Word};
 use crate::record::billed_bytes;
 
 impl Worker {
@@ -59,10 +61,10 @@ impl Worker {
         }
         let changes = self.flow.ended(now, begin, Fate::Answered { put, failed });
         self.note(&changes);
-        let tickets = self.backlog.tickets(&request);
+        let tickets = self.plan.tickets(&request);
         let aside = asides(&request, &entries, put > 0);
         let flow = &mut self.flow;
-        let settlement = self.backlog.settle(
+        let settlement = self.plan.settle(
             request,
             now,
             begin.at,
@@ -74,6 +76,12 @@ impl Worker {
         }
         for (bytes, reason) in aside {
             self.report.set_aside(bytes, &reason);
+        }
+        self.note_on_disk(settlement.notes);
+        for (place, name) in settlement.letters {
+            if let Some(reason) = entries.get(place).and_then(reason_of) {
+                self.write_letter(name, letters::OWN_ERROR, &reason);
+            }
         }
         self.metrics.records_retried.increment(settlement.again as u64);
         for part in settlement.parts {
@@ -98,10 +106,15 @@ impl Worker {
         let changes = self.flow.ended(now, begin, Fate::Failed(Class::Refused));
         self.reason = Some(reason.clone());
         self.note(&changes);
-        let (verdict, done) = self.backlog.refused(request, now, begin.at);
+        let (verdict, done) = self.plan.refused(request, now, begin.at);
         match verdict {
             Verdict::Open => {}
-            Verdict::SetAside { bytes } => self.report.set_aside(bytes, reason),
+            Verdict::SetAside { bytes, letter } => {
+                self.report.set_aside(bytes, reason);
+                if let Some(name) = letter {
+                    self.write_letter(name, letters::REFUSED_ALONE, reason);
+                }
+            }
             Verdict::Hold => self.hold(now),
         }
         self.let_go(done);
@@ -136,7 +149,7 @@ impl Worker {
         let changes = self.flow.ended(now, begin, Fate::Failed(class));
         self.note(&changes);
         // When something goes again is the stream's matter here, not the record's.
-        self.backlog.failed(request, |_| now);
+        self.plan.failed(request, |_| now);
     }
 
     fn count_entries(&self, entries: &[Entry]) -> usize {
@@ -167,14 +180,6 @@ impl Worker {
         self.metrics.bytes_billed.increment(billed);
     }
 
-    /// Lets batches go of which everything is settled, and wakes who waits until nothing is outstanding.
-    fn let_go(&self, done: Vec<Batch>) {
-        done.into_iter().for_each(Batch::settle);
-        if self.lane.take_awaited() {
-            self.shared.post.ring_all();
-        }
-    }
-
     fn note(&mut self, changes: &[Change]) {
         for change in changes {
             self.report.changed(*change, self.reason.as_ref());
@@ -183,8 +188,10 @@ impl Worker {
 
     /// Shows the state as it is now.
     pub(super) fn publish(&mut self) {
-        let counts = self.backlog.counts();
+        let counts = self.plan.counts();
+        let block = self.spooling.as_ref().and_then(|spooling| spooling.letters.block());
         let state = match self.flow.standing() {
+            _ if block.is_some() => StreamState::Held,
             Standing::Flowing => StreamState::Flowing,
             Standing::BackingOff => StreamState::BackingOff,
             Standing::CircuitOpen => StreamState::CircuitOpen,
@@ -193,7 +200,9 @@ impl Worker {
         if state == StreamState::Flowing && counts.suspect == 0 && counts.failed == 0 {
             self.reason = None;
         }
-        let reason = self.reason.as_ref().map(|reason| StreamReason {
+        let block = block
+            .map(|(_, why)| Reason::ours(Code::DeadLetterStore, &spooling::letters_refused(why)));
+        let reason = block.as_ref().or(self.reason.as_ref()).map(|reason| StreamReason {
             code: reason.text.clone(),
             message: reason.message.clone(),
         });
@@ -206,17 +215,18 @@ impl Worker {
                 state,
                 since: status.since,
                 reason,
-                batches: self.backlog.batches(),
+                batches: self.plan.batches(),
                 records_waiting: counts.ready + counts.failed + counts.suspect,
                 records_in_flight: counts.in_flight,
                 records_set_aside: counts.aside,
+                records_spilling: self.plan.on_its_way().records,
                 requests_in_flight: self.flights.len(),
                 requests_in_flight_limit: self.flow.limit(),
-                oldest_accepted_at: self.backlog.oldest(),
+                oldest_accepted_at: self.plan.oldest(),
                 last_success_at: self.last_success_at,
             };
         });
-        if counts.undelivered() == 0 && self.batches.is_empty() {
+        if self.is_done() {
             self.shared.idle.finished(&self.is_busy);
         }
     }

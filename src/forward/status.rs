@@ -24,8 +24,10 @@ pub struct StreamStatus {
     pub records_waiting: usize,
     /// Records that are in requests under way.
     pub records_in_flight: usize,
-    /// Records that are set aside.
+    /// Records that are set aside in memory: for good, or until the dead-letter store has them.
     pub records_set_aside: usize,
+    /// Records of which a copy is on its way to the spool.
+    pub records_spilling: usize,
     /// Requests under way.
     pub requests_in_flight: usize,
     /// How many may be.

@@ -5,23 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::stub::{Put, Reply, Stub};
+use super::thread::SpoolEnds;
 use super::*;
+use crate::aws::Credentials;
 use crate::embedded::{self, Emulator, Faults};
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, handoff, post};
 
-const MS: Duration = Duration::from_millis(1);
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const MS: Duration = Duration::from_millis(1);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A forwarder in front of a server, and the ends that an ingest worker would have.
-struct Rig {
-    forward: Forward,
-    outlet: Outlet,
-    lane: Arc<Lane>,
-    book: Book,
+pub(super) struct Rig {
+    pub(super) forward: Forward,
+    pub(super) outlet: Outlet,
+    pub(super) lane: Arc<Lane>,
+    pub(super) book: Book,
 }
 
-fn config(url: &str) -> Config {
+pub(super) fn config(url: &str) -> Config {
     Config {
         upstream: Upstream {
             endpoint: Some(url.to_owned()),
@@ -38,23 +40,27 @@ fn config(url: &str) -> Config {
 
 impl Rig {
     fn new(config: Config) -> Self {
-        let (mut outlets, intake) = handoff(1, 1_024);
-        let (post, mut boxes) = post(1);
-        let forward = Forward::start(config, intake, post).unwrap();
-        let book = Book::new(boxes.remove(0));
-        Self { forward, outlet: outlets.remove(0), lane: lane("demo", 1 << 28), book }
+        Self::with_spool(config, lane("demo", 1 << 28), None)
     }
 
-    fn send<T: AsRef<[u8]>>(&mut self, records: &[T]) {
+    pub(super) fn with_spool(config: Config, lane: Arc<Lane>, spool: Option<SpoolEnds>) -> Self {
+        let (mut outlets, intake) = handoff(1, 1_024);
+        let (post, mut boxes) = post(1);
+        let forward = Forward::start_with(config, intake, post, spool).unwrap();
+        let book = Book::new(boxes.remove(0));
+        Self { forward, outlet: outlets.remove(0), lane, book }
+    }
+
+    pub(super) fn send<T: AsRef<[u8]>>(&mut self, records: &[T]) {
         let batch = batch_of(&self.lane, records);
         self.outlet.hand_over(batch);
     }
 
-    fn status(&self) -> StreamStatus {
+    pub(super) fn status(&self) -> StreamStatus {
         self.wait("a status", |status| Some(status.clone()))
     }
 
-    fn wait<T>(&self, what: &str, look: impl Fn(&StreamStatus) -> Option<T>) -> T {
+    pub(super) fn wait<T>(&self, what: &str, look: impl Fn(&StreamStatus) -> Option<T>) -> T {
         let deadline = Instant::now() + SOON;
         loop {
             let status = self.forward.status();
@@ -66,22 +72,22 @@ impl Rig {
         }
     }
 
-    fn wait_until(&self, what: &str, is_so: impl Fn(&StreamStatus) -> bool) {
+    pub(super) fn wait_until(&self, what: &str, is_so: impl Fn(&StreamStatus) -> bool) {
         self.wait(what, |status| is_so(status).then_some(()));
     }
 
     /// Stops it, and expects that everything was delivered.
-    fn drain(self) {
+    pub(super) fn drain(self) {
         block_on(self.forward.stop(Instant::now() + SOON));
         assert_eq!((self.lane.lost(), self.lane.records_in_memory()), ((0, 0), 0));
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn numbered(count: usize) -> Vec<String> {
+pub(super) fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("r{number}")).collect()
 }
 

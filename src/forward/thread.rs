@@ -1,4 +1,5 @@
-//! The forward thread: takes batches from the ingest workers, gives each stream a worker, and ends them.
+//! The forward thread: takes batches from the ingest workers and words from the spool, gives each stream a
+//! worker, and ends them.
 //!
 //! It has a runtime of its own and everything of this stage runs on it. It looks into no batch but for
 //! the name of its stream.
@@ -7,7 +8,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
@@ -15,15 +16,18 @@ use tokio::task::{JoinSet, LocalSet};
 use super::firehose::Firehose;
 use super::flow::Flow;
 use super::metrics::{self, StreamMetrics};
-use super::plan::Backlog;
+use super::overflow::Stops;
+use super::plan::Plan;
 use super::report::Report;
 use super::request::Bounds;
 use super::room::Room;
+use super::spooling::Spooling;
 use super::status::{StreamState, StreamStatus};
 use super::worker::{Shared, Worker};
 use super::{Config, Statuses};
-use crate::pipeline::{Batch, Intake, Lane, Post};
+use crate::pipeline::{Intake, Lane, Post};
 use crate::record::StreamName;
+use crate::spool::{StreamSpool, Word, Words};
 
 /// What the workers are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,10 @@ pub(super) enum Mode {
     /// Deliver.
     Run,
     /// Deliver, and put nothing off for long: the process stops.
-    Drain,
+    Drain {
+        /// From then on the time is the spool's.
+        spool_at: Instant,
+    },
     /// Say what is left.
     End,
 }
@@ -41,7 +48,7 @@ pub(super) enum Mode {
 pub(super) enum Order {
     /// Not at all.
     Run,
-    /// When everything is delivered, or at this time.
+    /// When everything is delivered or spooled, or at this time.
     Drain(Instant),
     /// At once.
     Now,
@@ -73,19 +80,41 @@ impl Idle {
     }
 }
 
+/// The part of a stop's time that is kept for the spool at most; and it is no more than a third.
+const SPOOL_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// When the spool's part of a stop begins that begins `now` and ends at `deadline`.
+fn spool_at(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left.saturating_sub(SPOOL_TIME_MAX.min(left / 3))
+}
+
+/// Gives the spool of a stream.
+pub(super) type OpenSpool = Box<dyn Fn(&Arc<Lane>) -> Option<StreamSpool> + Send>;
+
+/// What the thread has of the spool.
+pub(super) struct SpoolEnds {
+    pub(super) open: OpenSpool,
+    pub(super) words: Words,
+    /// The streams that there are at the start: each may have a backlog.
+    pub(super) streams: Vec<Arc<Lane>>,
+}
+
 /// Everything that the thread owns.
 pub(super) struct Thread {
     pub(super) config: Config,
     pub(super) firehose: Firehose,
     pub(super) intake: Intake,
+    pub(super) spool: Option<SpoolEnds>,
     pub(super) post: Post,
     pub(super) orders: watch::Receiver<Order>,
     pub(super) statuses: watch::Sender<Statuses>,
 }
 
 struct Entrance {
-    batches: mpsc::UnboundedSender<Box<Batch>>,
+    words: mpsc::UnboundedSender<Word>,
     is_busy: Rc<Cell<bool>>,
+    has_spool: bool,
 }
 
 impl Thread {
@@ -104,25 +133,36 @@ impl Thread {
             idle: Rc::default(),
         };
         let wakeups = ::metrics::counter!(metrics::WAKEUPS);
+        let (open_spool, spool_words, lanes) = match self.spool {
+            Some(SpoolEnds { open, words, streams }) => (Some(open), Some(words), streams),
+            None => (None, None, Vec::new()),
+        };
         let mut streams = Streams {
             config: self.config,
             shared,
+            open_spool,
             statuses: self.statuses,
             entrances: HashMap::new(),
             workers: JoinSet::new(),
         };
+        lanes.iter().for_each(|lane| streams.open(lane));
+        let spool_words = spool_words.as_ref();
         loop {
-            while let Some(batch) = self.intake.try_take() {
-                streams.route(batch);
-            }
-            wakeups.absolute(self.intake.bell().rings());
+            streams.take_all(&self.intake, spool_words);
+            let rings = spool_words.map_or(0, |words| words.bell().rings());
+            wakeups.absolute(self.intake.bell().rings() + rings);
             let order = *self.orders.borrow_and_update();
             let deadline = match order {
                 Order::Run => None,
-                Order::Drain(_) if streams.shared.idle.busy.get() == 0 => break,
-                Order::Drain(deadline) if deadline <= Instant::now() => break,
                 Order::Drain(deadline) => {
-                    modes.send_replace(Mode::Drain);
+                    let now = Instant::now();
+                    if *modes.borrow() == Mode::Run {
+                        streams.begin_to_drain();
+                        modes.send_replace(Mode::Drain { spool_at: spool_at(now, deadline) });
+                    }
+                    if streams.shared.idle.busy.get() == 0 || deadline <= now {
+                        break;
+                    }
                     Some(deadline)
                 }
                 Order::Now => break,
@@ -130,6 +170,7 @@ impl Thread {
             let idle = Rc::clone(&streams.shared.idle);
             tokio::select! {
                 () = self.intake.heard() => {}
+                () = heard(spool_words) => {}
                 changed = self.orders.changed() => {
                     if changed.is_err() {
                         break;
@@ -142,6 +183,7 @@ impl Thread {
                 }
             }
         }
+        streams.take_all(&self.intake, spool_words);
         modes.send_replace(Mode::End);
         streams.end().await
     }
@@ -150,26 +192,53 @@ impl Thread {
 struct Streams {
     config: Config,
     shared: Shared,
+    open_spool: Option<OpenSpool>,
     statuses: watch::Sender<Statuses>,
     entrances: HashMap<StreamName, Entrance>,
     workers: JoinSet<()>,
 }
 
 impl Streams {
-    fn route(&mut self, batch: Box<Batch>) {
-        if !self.entrances.contains_key(batch.lane().name()) {
-            self.open(batch.lane());
+    /// Takes all that has come to the workers that it is for.
+    fn take_all(&mut self, intake: &Intake, words: Option<&Words>) {
+        while let Some(batch) = intake.try_take() {
+            self.route(Word::Batch(batch));
         }
-        if let Some(entrance) = self.entrances.get(batch.lane().name()) {
+        while let Some(word) = words.and_then(Words::try_take) {
+            self.route(word);
+        }
+    }
+
+    fn route(&mut self, word: Word) {
+        if let Word::Batch(batch) = &word
+            && !self.entrances.contains_key(batch.lane().name())
+        {
+            self.open(&Arc::clone(batch.lane()));
+        }
+        let stream = match &word {
+            Word::Batch(batch) => batch.lane().name(),
+            Word::Spooled { stream, .. } | Word::SetAside { stream, .. } => stream,
+        };
+        if let Some(entrance) = self.entrances.get(stream) {
             self.shared.idle.started(&entrance.is_busy);
-            let sent = entrance.batches.send(batch);
-            sent.expect("a worker lives until it is told to end, which comes after the last batch");
+            let sent = entrance.words.send(word);
+            sent.expect("a worker lives until it is told to end, which comes after the last word");
+        }
+    }
+
+    /// Counts every worker with a spool as having something to do, until it says that it has not.
+    fn begin_to_drain(&self) {
+        for entrance in self.entrances.values().filter(|entrance| entrance.has_spool) {
+            self.shared.idle.started(&entrance.is_busy);
         }
     }
 
     fn open(&mut self, lane: &Arc<Lane>) {
         let stream = lane.name().clone();
-        let (entrance, batches) = mpsc::unbounded_channel();
+        let spool = self.open_spool.as_ref().and_then(|open| open(lane));
+        let has_spool = spool.is_some();
+        let letter_waits = (self.config.hold_min, self.config.hold_max);
+        let (entrance, words) = mpsc::unbounded_channel();
         let is_busy = Rc::new(Cell::new(false));
         let flow = Flow::new(&self.config);
         let status = watch::Sender::new(first_status(&stream, flow.limit()));
@@ -184,19 +253,28 @@ impl Streams {
                 bytes_max: self.config.request_bytes_max,
             },
             flow,
-            backlog: Backlog::default(),
+            plan: if has_spool {
+                Plan::with_disk(self.config.spool_awaited_after)
+            } else {
+                Plan::default()
+            },
+            spooling: spool.map(|spool| Spooling::new(&stream, spool, letter_waits)),
+            stops: Stops {
+                blocked_after: self.config.spool_blocked_after,
+                delivers_backlog: self.config.stop_delivers_backlog,
+            },
             metrics,
             report: Report::new(stream.clone()),
             reason: None,
             last_success_at: None,
             random: fastrand::Rng::new(),
-            batches,
+            words,
             flights: JoinSet::new(),
             status,
             is_busy: Rc::clone(&is_busy),
         };
         self.workers.spawn_local(worker.run());
-        self.entrances.insert(stream, Entrance { batches: entrance, is_busy });
+        self.entrances.insert(stream, Entrance { words: entrance, is_busy, has_spool });
     }
 
     async fn end(mut self) {
@@ -216,10 +294,18 @@ fn first_status(stream: &StreamName, limit: usize) -> StreamStatus {
         records_waiting: 0,
         records_in_flight: 0,
         records_set_aside: 0,
+        records_spilling: 0,
         requests_in_flight: 0,
         requests_in_flight_limit: limit,
         oldest_accepted_at: None,
         last_success_at: None,
+    }
+}
+
+async fn heard(words: Option<&Words>) {
+    match words {
+        Some(words) => words.heard().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,7 +1,8 @@
 //! One stream's worker: takes its batches, keeps requests under way, and settles every record.
 //!
 //! The loop and its effects are here; which records go is `plan`'s to say, whether anything may go is
-//! `flow`'s, what a failure means is `outcome`'s. It drops no record that is not settled but at the end.
+//! `flow`'s, what a failure means is `outcome`'s. It drops no record that is not settled but at the end, or
+//! when the disk has it.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -11,20 +12,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{PutAnswer, PutError};
+use super::answer::PutAnswer;
 use super::body;
 use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
-use super::plan::Backlog;
+use super::overflow::{Stops, earlier};
+use super::plan::Plan;
 use super::report::Report;
 use super::request::{Bounds, Request};
 use super::room::{Place, Room};
+use super::spooling::Spooling;
 use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
-use crate::pipeline::{Batch, Lane, Post};
+use crate::aws::CallError;
+use crate::pipeline::{Lane, Post};
 use crate::record::StreamName;
+use crate::spool::Word;
 
 /// How often a stream that waits for the room of others looks again while its own requests are under way.
 const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,20 +44,23 @@ pub(super) struct Shared {
     pub(super) idle: Rc<Idle>,
 }
 
-/// One stream's worker. See the module; `settle` has the other half of it.
+/// One stream's worker. See the module; `settle` has what an answer brings, `hear` what the spool says.
 pub(super) struct Worker {
     pub(super) stream: StreamName,
     pub(super) lane: std::sync::Arc<Lane>,
     pub(super) shared: Shared,
     pub(super) bounds: Bounds,
     pub(super) flow: Flow,
-    pub(super) backlog: Backlog,
+    pub(super) plan: Plan,
+    /// The stream's spool, if it has one.
+    pub(super) spooling: Option<Spooling>,
+    pub(super) stops: Stops,
     pub(super) metrics: StreamMetrics,
     pub(super) report: Report,
     pub(super) reason: Option<Reason>,
     pub(super) last_success_at: Option<Instant>,
     pub(super) random: fastrand::Rng,
-    pub(super) batches: mpsc::UnboundedReceiver<Box<Batch>>,
+    pub(super) words: mpsc::UnboundedReceiver<Word>,
     pub(super) flights: JoinSet<Flight>,
     pub(super) status: watch::Sender<StreamStatus>,
     /// Whether the thread counts this worker as having something to deliver.
@@ -63,7 +71,7 @@ pub(super) struct Worker {
 pub(super) struct Flight {
     pub(super) request: Request,
     pub(super) begin: Begin,
-    pub(super) result: Result<PutAnswer, PutError>,
+    pub(super) result: Result<PutAnswer, CallError>,
 }
 
 /// What to wait for before the next look.
@@ -79,21 +87,22 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             let mode = *self.shared.modes.borrow_and_update();
-            if mode == Mode::Drain {
-                self.flow_hurries();
+            if matches!(mode, Mode::Drain { .. }) {
+                self.hurry();
             }
-            while let Ok(batch) = self.batches.try_recv() {
-                self.backlog.push(batch);
+            while let Ok(word) = self.words.try_recv() {
+                self.hear(word);
             }
             while let Some(flight) = self.flights.try_join_next() {
                 self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
             }
             if mode == Mode::End {
-                return self.backlog.close();
+                return self.end();
             }
             let next = self.send_all(None);
+            let look_at = self.tend();
             self.publish();
-            self.wait(next).await;
+            self.wait(next, look_at).await;
         }
     }
 
@@ -111,25 +120,25 @@ impl Worker {
             } else if is_first {
                 bounds.bytes_max = bounds.bytes_max.min(part);
             }
-            let permit = self.flow.permit(now, self.flights.len());
+            let permit = self.permit(now);
             let request = match permit {
-                Permit::Full => self.backlog.next(now, bounds),
-                Permit::Probe => self.backlog.next_probe(&mut self.random),
+                Permit::Full => self.plan.next(now, bounds),
+                Permit::Probe => self.plan.next_probe(&mut self.random),
                 Permit::Nothing { until } => return Next::Change(until),
             };
             let Some(request) = request else {
-                if permit == Permit::Full && self.backlog.is_stuck() {
+                if permit == Permit::Full && self.plan.is_stuck() {
                     self.hold(now);
                     continue;
                 }
-                return Next::Change(self.backlog.next_at(now));
+                return Next::Change(self.plan.next_at(now));
             };
             let bytes = request.bytes;
             let found = found.take().map(|(place, _)| place);
             let may_take = is_first || bytes <= part;
             let place = found.or_else(|| self.shared.room.try_take(bytes).filter(|_| may_take));
             let Some(place) = place else {
-                self.backlog.put_back(request);
+                self.plan.put_back(request);
                 return if is_first {
                     Next::Room { bytes }
                 } else {
@@ -141,7 +150,7 @@ impl Worker {
     }
 
     fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
-        let records = self.backlog.records(&request);
+        let records = self.plan.records(&request);
         let body = body::encode(&self.stream, records, request.picks.len(), request.bytes);
         let begin = self.flow.began(now, permit, self.flights.len() + 1);
         let firehose = Rc::clone(&self.shared.firehose);
@@ -153,18 +162,18 @@ impl Worker {
         });
     }
 
-    async fn wait(&mut self, next: Next) {
+    async fn wait(&mut self, next: Next, look_at: Option<Instant>) {
         match next {
-            Next::Change(until) => self.wait_for_change(until).await,
-            Next::Room { bytes } => self.wait_for_room(bytes).await,
+            Next::Change(until) => self.wait_for_change(earlier(until, look_at)).await,
+            Next::Room { bytes } => self.wait_for_room(bytes, look_at).await,
         }
     }
 
     async fn wait_for_change(&mut self, until: Option<Instant>) {
         tokio::select! {
-            batch = self.batches.recv() => {
-                if let Some(batch) = batch {
-                    self.backlog.push(batch);
+            word = self.words.recv() => {
+                if let Some(word) = word {
+                    self.hear(word);
                 } else {
                     // The thread is over: so is this worker, as the mode is about to say.
                     self.shared.modes.changed().await.ok();
@@ -179,7 +188,7 @@ impl Worker {
     }
 
     /// Waits its turn for a place, which batches that come do not cost it. Nothing is under way.
-    async fn wait_for_room(&mut self, bytes: usize) {
+    async fn wait_for_room(&mut self, bytes: usize, mut look_at: Option<Instant>) {
         let room = self.shared.room.clone();
         let mut turn = pin!(room.take(bytes));
         loop {
@@ -189,24 +198,36 @@ impl Worker {
                     let _next = self.send_all(Some((place, bytes)));
                     return;
                 }
-                Some(batch) = self.batches.recv() => {
-                    self.backlog.push(batch);
-                    self.publish();
-                }
+                Some(word) = self.words.recv() => self.hear(word),
+                () = sleep_until(look_at) => {}
                 Ok(()) = self.shared.modes.changed() => return,
             }
+            look_at = self.tend();
+            self.publish();
         }
     }
 
-    fn flow_hurries(&mut self) {
+    fn hurry(&mut self) {
         let now = Instant::now();
         self.flow.hurry(now);
-        self.backlog.shorten(now + HURRIED_WAIT_MAX);
+        self.plan.hurry(now + HURRIED_WAIT_MAX);
+        if let Some(spooling) = &mut self.spooling {
+            spooling.letters.shorten(now + HURRIED_WAIT_MAX);
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(spooling) = &mut self.spooling {
+            spooling.want(false);
+        }
+        self.plan.close();
     }
 }
 
 async fn sleep_until(until: Option<Instant>) {
     match until {
+        // It is time already: others have their turn first.
+        Some(until) if until <= Instant::now() => tokio::task::yield_now().await,
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }

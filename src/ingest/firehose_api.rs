@@ -12,14 +12,15 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::firehose_json::{Describe, List, Put, WireRecord, WireRecords, parse};
-use super::native::wanted_ack;
+use super::level::Level;
 use super::refusal::{self, Refusal};
 use super::repeats::Turn;
 use super::response::{ACCOUNT, AMZ_JSON, Answer, Reached, answer, push_json_string};
+use super::waiting::Waiting;
 use super::worker::{Worker, WorkerStream};
 use super::{Delimiter, StreamSettings};
-use crate::pipeline::{Delivered, Entry, Piece, Receipt};
-use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX, StreamName};
+use crate::pipeline::{Entry, Piece, Receipt};
+use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX, StreamName};
 
 pub(super) const TARGET_HEADER: HeaderName = HeaderName::from_static("x-amz-target");
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -102,26 +103,24 @@ async fn put(
 ) -> Result<Answer, Refusal> {
     let body = read(worker, request).await?;
     let invocation = request.headers().get(&INVOCATION_HEADER);
-    let (true, Some(invocation)) = (worker.shared.repeats.is_some(), invocation) else {
+    let (Some(repeats), Some(invocation)) = (&worker.shared.repeats, invocation) else {
         return put_once(worker, request.headers(), body, shape).await;
     };
-    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
-    let (worker, invocation) = (Rc::clone(worker), invocation.clone());
-    let headers = request.headers().clone();
-    tokio::task::spawn_local(async move {
-        let Some(repeats) = &worker.shared.repeats else {
-            return put_once(&worker, &headers, body, shape).await;
-        };
-        match repeats.turn(invocation.as_bytes(), shape == Shape::Single, body.bytes()).await {
-            Turn::Again(remembered) => {
-                worker.metrics.repeated();
-                Ok(remembered.answer())
-            }
-            Turn::First(first) => {
-                let answer = put_once(&worker, &headers, body, shape).await?;
-                Ok(first.remember(answer).await)
-            }
+    // A repeat waits with its client, and goes with it.
+    let is_single = shape == Shape::Single;
+    let first = match repeats.turn(invocation.as_bytes(), is_single, body.bytes()).await {
+        Turn::First(first) => first,
+        Turn::Again(remembered) => {
+            worker.metrics.repeated();
+            return Ok(remembered.answer());
         }
+    };
+    // A client that gives up must not undo what its repeat will ask for: this goes on without it.
+    let (worker, headers) = (Rc::clone(worker), request.headers().clone());
+    tokio::task::spawn_local(async move {
+        let _counted = worker.shared.unattended.enter().ok_or(Refusal::TooManyRequests)?;
+        let answer = put_once(&worker, &headers, body, shape).await?;
+        Ok(first.remember(answer).await)
     })
     .await
     .unwrap_or(Err(Refusal::Stopping))
@@ -133,30 +132,25 @@ async fn put_once(
     body: Body,
     shape: Shape,
 ) -> Result<Answer, Refusal> {
-    let Taken { taken, refused, receipt } = take(worker, headers, &body, shape)?;
+    let Taken { taken, refused, waiting } = take(worker, headers, &body, shape)?;
     drop(body);
+    let reached = worker.reached(waiting).await?;
     worker.metrics.firehose_taken(refused);
-    let delivered = match receipt {
-        None => return Ok(put_answer(worker, shape, taken, refused, Reached::Memory)),
-        Some(receipt) => worker.delivery(receipt).await,
-    };
-    let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
-    Ok(put_answer(worker, shape, taken, refused, reached))
+    Ok(put_answer(worker, shape, taken, refused, &reached))
 }
 
-/// How many records of a call stand in a batch, how many found no room, and the receipt for those that
-/// somebody waits for.
+/// How many records of a call stand in a batch, how many found no room, and what the call waits for.
 struct Taken {
     taken: usize,
     refused: usize,
-    receipt: Option<Receipt>,
+    waiting: Waiting,
 }
 
 /// Takes the records of a call. Nothing of what was read from the body outlives this.
 fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Result<Taken, Refusal> {
     let put: Put<'_> = parse(body.bytes())?;
     let stream = stream(worker, put.delivery_stream_name.as_deref())?;
-    let ack = wanted_ack(headers, &stream.shared.settings)?;
+    let level = Level::of(headers, &stream.shared)?;
     let records = match shape {
         Shape::Single => put.record.as_ref().map(std::slice::from_ref),
         Shape::Batch => put.records.as_ref().map(|WireRecords(records)| records.as_slice()),
@@ -165,18 +159,16 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
     if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
         return Err(refusal::bad_record_count(records.len()));
     }
-    let receipt = match ack {
-        Ack::Delivered => Some(worker.receipt(&stream, records.len())?),
-        Ack::Memory | Ack::Durable => None,
-    };
-    let taken = worker.admit(&stream, |entry| {
-        let taken = fill(worker, entry, &stream.shared.settings, records, shape, receipt.as_ref())?;
-        if let Some(receipt) = &receipt {
+    let waiting = worker.waiting(&stream, level, || records.len())?;
+    let taken = worker.admit(&stream, &waiting, |entry| {
+        let settings = &stream.shared.settings;
+        let taken = fill(worker, entry, settings, records, shape, waiting.of_each())?;
+        if let Some(receipt) = waiting.of_each() {
             receipt.shorten(taken);
         }
         Ok(taken)
     })?;
-    Ok(Taken { taken, refused: records.len() - taken, receipt })
+    Ok(Taken { taken, refused: records.len() - taken, waiting })
 }
 
 fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
@@ -241,10 +233,10 @@ fn put_answer(
     shape: Shape,
     taken: usize,
     refused: usize,
-    reached: Reached<'_>,
+    reached: &Reached,
 ) -> Answer {
     let own = worker.shared.ids.take(taken);
-    let push_id = |body: &mut String, index: usize| match delivered(reached, index) {
+    let push_id = |body: &mut String, index: usize| match reached.delivered(index) {
         Some(record) => push_json_string(body, &record.record_id),
         None => {
             body.push('"');
@@ -285,13 +277,6 @@ fn put_answer(
     answer(StatusCode::OK, AMZ_JSON, body, Some(reached.ack()))
 }
 
-fn delivered(reached: Reached<'_>, index: usize) -> Option<&Delivered> {
-    match reached {
-        Reached::Delivered(records) => records.get(index),
-        Reached::Memory | Reached::NotYetDelivered => None,
-    }
-}
-
 /// What is known of a stream without asking the service, which allows five such calls a second to all.
 fn describe(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
     let describe: Describe<'_> = parse(body.bytes())?;
@@ -326,8 +311,11 @@ fn list(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
     }
     let after = list.exclusive_start_delivery_stream_name.as_deref().unwrap_or_default();
     let all = worker.shared.streams.all();
-    let mut names =
-        all.iter().map(|stream| stream.lane.name().as_str()).filter(|name| *name > after);
+    let mut names = all
+        .iter()
+        .filter(|stream| stream.takes_records)
+        .map(|stream| stream.lane.name().as_str())
+        .filter(|name| *name > after);
     let page: Vec<&str> =
         names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
     let listed = serde_json::json!({

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -77,11 +78,12 @@ fn bind(address: SocketAddr, is_shared: bool) -> io::Result<std::net::TcpListene
     Ok(socket.into())
 }
 
-/// A Unix socket, removed when this is dropped.
+/// A Unix socket, for one worker. Its file goes with the last handle, and before the last listener: whoever
+/// comes then finds nobody, and another process that takes the path keeps it.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
-    path: PathBuf,
-    listener: UnixListener,
+    pub(super) file: Arc<SocketFile>,
+    pub(super) listener: UnixListener,
 }
 
 impl UnixSocket {
@@ -99,7 +101,7 @@ impl UnixSocket {
             (Err(_), _) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { path: path.to_owned(), listener };
+        let socket = Self { file: Arc::new(SocketFile { path: path.to_owned() }), listener };
         socket.listener.set_nonblocking(true).map_err(failed)?;
         let mode = std::fs::Permissions::from_mode(UNIX_SOCKET_MODE);
         std::fs::set_permissions(path, mode).map_err(failed)?;
@@ -107,13 +109,20 @@ impl UnixSocket {
     }
 
     /// Another handle to the same socket, for another worker.
-    pub(super) fn handle(&self) -> Result<UnixListener, ListenError> {
-        let failed = |error| ListenError { address: self.path.display().to_string(), error };
-        self.listener.try_clone().map_err(failed)
+    pub(super) fn handle(&self) -> Result<Self, ListenError> {
+        let address = self.file.path.display().to_string();
+        let listener = self.listener.try_clone().map_err(|error| ListenError { address, error })?;
+        Ok(Self { file: Arc::clone(&self.file), listener })
     }
 }
 
-impl Drop for UnixSocket {
+/// The file of a Unix socket, removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the unix socket stays behind");
@@ -146,7 +155,10 @@ mod tests {
         let socket = UnixSocket::bind(&path).unwrap();
         let error = UnixSocket::bind(&path).unwrap_err().to_string();
         assert!(error.contains("another process has it"), "{error}");
+        let handle = socket.handle().unwrap();
         drop(socket);
+        UnixStream::connect(&path).unwrap();
+        drop(handle);
         assert!(!path.exists());
     }
 

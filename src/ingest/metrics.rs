@@ -15,6 +15,7 @@ const BYTES_ACCEPTED: &str = "standpipe_ingest_bytes_accepted_total";
 const RECORDS_REFUSED: &str = "standpipe_ingest_records_refused_total";
 const REPEATS: &str = "standpipe_ingest_repeats_total";
 const DELIVERED_WAIT: &str = "standpipe_ingest_delivered_wait_seconds";
+const DURABLE_WAIT: &str = "standpipe_ingest_durable_wait_seconds";
 const CONNECTIONS: &str = "standpipe_ingest_connections";
 const CONNECTIONS_CLOSED: &str = "standpipe_ingest_connections_closed_total";
 const WAKEUPS: &str = "standpipe_ingest_wakeups_total";
@@ -32,7 +33,7 @@ pub const METRICS: &[MetricSpec] = &[
         name: RECORDS_ACCEPTED,
         kind: MetricKind::Counter,
         labels: &["stream"],
-        help: "Records accepted: each is delivered, in memory, or counted as lost.",
+        help: "Records accepted: each is delivered, in memory, spooled, dead-lettered, or counted as lost.",
     },
     MetricSpec {
         name: BYTES_ACCEPTED,
@@ -56,7 +57,15 @@ pub const METRICS: &[MetricSpec] = &[
         name: DELIVERED_WAIT,
         kind: MetricKind::Histogram,
         labels: &["result"],
-        help: "How long requests waited for delivery, in seconds, by result: delivered, or too_late.",
+        help: "How long requests waited for delivery, in seconds, by result: delivered, durable (spooled \
+               instead), refused, or too_late.",
+    },
+    MetricSpec {
+        name: DURABLE_WAIT,
+        kind: MetricKind::Histogram,
+        labels: &["result"],
+        help: "How long requests waited for the spool, in seconds, by result: durable, refused, or \
+               too_late.",
     },
     MetricSpec {
         name: CONNECTIONS,
@@ -88,8 +97,25 @@ pub(super) struct Metrics {
     firehose_refused: HashMap<&'static str, Counter>,
     records_refused: Counter,
     repeats: Counter,
-    delivered_wait: Histogram,
-    delivered_too_late: Histogram,
+    pub(super) delivered_wait: DeliveredWait,
+    pub(super) durable_wait: DurableWait,
+}
+
+/// How long requests waited for delivery, by what came of it.
+#[derive(Debug)]
+pub(super) struct DeliveredWait {
+    pub(super) delivered: Histogram,
+    pub(super) durable: Histogram,
+    pub(super) refused: Histogram,
+    pub(super) too_late: Histogram,
+}
+
+/// How long requests waited for the spool, by what came of it.
+#[derive(Debug)]
+pub(super) struct DurableWait {
+    pub(super) durable: Histogram,
+    pub(super) refused: Histogram,
+    pub(super) too_late: Histogram,
 }
 
 impl Metrics {
@@ -107,8 +133,17 @@ impl Metrics {
             firehose_refused: refused("firehose"),
             records_refused: counter!(RECORDS_REFUSED),
             repeats: counter!(REPEATS),
-            delivered_wait: histogram!(DELIVERED_WAIT, "result" => "delivered"),
-            delivered_too_late: histogram!(DELIVERED_WAIT, "result" => "too_late"),
+            delivered_wait: DeliveredWait {
+                delivered: histogram!(DELIVERED_WAIT, "result" => "delivered"),
+                durable: histogram!(DELIVERED_WAIT, "result" => "durable"),
+                refused: histogram!(DELIVERED_WAIT, "result" => "refused"),
+                too_late: histogram!(DELIVERED_WAIT, "result" => "too_late"),
+            },
+            durable_wait: DurableWait {
+                durable: histogram!(DURABLE_WAIT, "result" => "durable"),
+                refused: histogram!(DURABLE_WAIT, "result" => "refused"),
+                too_late: histogram!(DURABLE_WAIT, "result" => "too_late"),
+            },
         }
     }
 
@@ -135,11 +170,6 @@ impl Metrics {
 
     pub(super) fn repeated(&self) {
         self.repeats.increment(1);
-    }
-
-    pub(super) fn waited(&self, seconds: f64, was_delivered: bool) {
-        let histogram = if was_delivered { &self.delivered_wait } else { &self.delivered_too_late };
-        histogram.record(seconds);
     }
 }
 

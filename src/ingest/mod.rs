@@ -5,10 +5,12 @@ mod connection;
 mod decode;
 mod firehose_api;
 mod firehose_json;
+mod level;
 mod lines;
 mod listen;
 mod metrics;
 mod native;
+mod oversize;
 mod refusal;
 mod repeats;
 mod response;
@@ -16,6 +18,9 @@ mod server;
 mod service;
 mod shared;
 mod streams;
+#[cfg(test)]
+mod tests;
+mod waiting;
 mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,7 +32,7 @@ use crate::record::{Ack, StreamName};
 
 pub use metrics::METRICS;
 pub use server::{Ends, Ingest, StartError};
-pub use streams::{Stream, Streams};
+pub use streams::{Aside, Opener, SetAside, SpoolEnds, Stream, Streams};
 
 /// The data listener and everything that bounds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long an answer waits for `delivered` before it says what is true until then.
     pub delivered_wait: Duration,
+    /// How long an answer waits until the spool has the records. After that it is refused.
+    pub durable_wait: Duration,
     /// What `Retry-After` says when there is no room, in whole seconds.
     pub retry_after: Duration,
     /// The Region that stream ARNs are shown with, where it is known.
@@ -108,6 +115,8 @@ pub struct StreamSettings {
     pub framing: Framing,
     /// What records end with.
     pub delimiter: Delimiter,
+    /// What becomes of a native record that is larger than the service takes.
+    pub oversize: Oversize,
     /// When a batch closes.
     pub limits: Limits,
     /// The memory that no other stream can take, in bytes.
@@ -145,6 +154,15 @@ pub enum Delimiter {
     None,
 }
 
+/// What becomes of a native record that is larger than the service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oversize {
+    /// Its request is refused.
+    Refuse,
+    /// It is set aside as a dead letter, and the answer says so. Needs a spool.
+    DeadLetter,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -161,6 +179,7 @@ impl Default for Config {
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
             delivered_wait: Duration::from_secs(5),
+            durable_wait: Duration::from_secs(10),
             retry_after: Duration::from_secs(1),
             region: None,
             repeats: None,

@@ -3,6 +3,7 @@
 //! A body is one record, or one for each line. This file knows what a request says; reading, cutting,
 //! batching and waiting are done elsewhere.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,13 +13,15 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::decode::{self, Encoding};
+use super::level::Level;
 use super::lines::lines;
+use super::oversize::ASIDE_BYTES_MAX;
 use super::refusal::Refusal;
-use super::response::{ACK_HEADER, Answer, Reached, accepted};
+use super::response::{Answer, Reached, accepted};
 use super::worker::{Worker, WorkerStream};
-use super::{Delimiter, Framing, StreamSettings};
+use super::{Delimiter, Framing, Oversize, StreamSettings};
 use crate::pipeline::{Entry, Piece, Receipt, SharedBody};
-use crate::record::{Ack, RECORD_BYTES_MAX};
+use crate::record::RECORD_BYTES_MAX;
 
 /// A body of at least as many bytes is kept as it is, and its records point into it.
 const SHARED_BODY_BYTES_MIN: usize = 16 * 1024;
@@ -31,45 +34,25 @@ pub(super) async fn take(
 ) -> Result<Answer, Refusal> {
     let stream = worker.stream(stream)?;
     let settings = &stream.shared.settings;
-    let ack = wanted_ack(request.headers(), settings)?;
+    let level = Level::of(request.headers(), &stream.shared)?;
     let encoding = Encoding::of(request.headers())?;
     let cut = Cut::of(request.headers(), settings);
     let body = read(worker, &stream, encoding, request).await?;
-    let receipt = match ack {
-        Ack::Delivered => Some(worker.receipt(&stream, cut.count(body.bytes()))?),
-        Ack::Memory | Ack::Durable => None,
-    };
-    let (records, bytes) = worker.admit(&stream, |entry| {
-        cut.fill(entry, body, receipt.as_ref())?;
+    let aside = cut.oversize(body.bytes())?;
+    for record in &aside {
+        worker.set_aside(&stream, cut.whole(body.bytes().get(record.clone()))).await?;
+    }
+    let set_aside = aside.len();
+    if set_aside > 0 && cut.count(body.bytes()) == set_aside {
+        return Ok(accepted(0, 0, set_aside, &Reached::Durable));
+    }
+    let waiting = worker.waiting(&stream, level, || cut.count(body.bytes()) - set_aside)?;
+    let (records, bytes) = worker.admit(&stream, &waiting, |entry| {
+        cut.fill(entry, body, waiting.of_each())?;
         Ok((entry.records(), entry.bytes()))
     })?;
-    let delivered = match receipt {
-        None => return Ok(accepted(records, bytes, Reached::Memory)),
-        Some(receipt) => worker.delivery(receipt).await,
-    };
-    let reached = delivered.as_deref().map_or(Reached::NotYetDelivered, Reached::Delivered);
-    Ok(accepted(records, bytes, reached))
-}
-
-/// The level that a request gets: what it names, or the stream's own, and never below the stream's floor.
-pub(super) fn wanted_ack(headers: &HeaderMap, settings: &StreamSettings) -> Result<Ack, Refusal> {
-    let mut named = headers.get_all(ACK_HEADER).iter();
-    let wanted = match (named.next(), named.next()) {
-        (None, _) => Some(settings.ack),
-        (Some(value), None) => value.to_str().ok().and_then(|text| text.trim().parse().ok()),
-        // Two of them may say two things, and the weaker one is not to win by its place.
-        (Some(_), Some(_)) => None,
-    };
-    let wanted = wanted.ok_or_else(|| {
-        Refusal::Malformed(
-            "the header \"standpipe-ack\" is one of memory, durable and delivered".to_owned(),
-        )
-    })?;
-    // Durable is durable or it is refused: there is no spool to make it so.
-    match wanted.max(settings.min_ack) {
-        Ack::Durable => Err(Refusal::DurableUnavailable),
-        ack => Ok(ack),
-    }
+    let reached = worker.reached(waiting).await?;
+    Ok(accepted(records, bytes, set_aside, &reached))
 }
 
 async fn read(
@@ -96,6 +79,7 @@ async fn read(
 struct Cut {
     is_lines: bool,
     ends_with_newline: bool,
+    sets_aside: bool,
 }
 
 impl Cut {
@@ -109,7 +93,50 @@ impl Cut {
                 }
             },
             ends_with_newline: settings.delimiter != Delimiter::None,
+            sets_aside: settings.oversize == Oversize::DeadLetter,
         }
+    }
+
+    /// Where the records are that are too large for the service, on a stream that sets them aside.
+    fn oversize(self, body: &[u8]) -> Result<Vec<Range<usize>>, Refusal> {
+        // A delimiter that is missing makes a record one byte larger.
+        if !self.sets_aside || body.len() < RECORD_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let mut oversize = Vec::new();
+        let whole = (!self.is_lines).then_some(0..body.len());
+        let lines = self.is_lines.then(|| lines(body)).into_iter().flatten();
+        for (index, record) in whole.into_iter().chain(lines).enumerate() {
+            let bytes = self.bytes(body.get(record.clone()).unwrap_or_default());
+            if bytes > ASIDE_BYTES_MAX {
+                return Err(Refusal::RecordTooLarge { index, bytes });
+            }
+            if bytes > RECORD_BYTES_MAX {
+                oversize.push(record);
+            }
+        }
+        Ok(oversize)
+    }
+
+    /// How large a record is with its delimiter.
+    fn bytes(self, record: &[u8]) -> usize {
+        match self.ends_with_newline {
+            true => record.len() + usize::from(record.last() != Some(&b'\n')),
+            false if self.is_lines => chomp(record).len(),
+            false => record.len(),
+        }
+    }
+
+    /// A record with its delimiter, on its own.
+    fn whole(self, record: Option<&[u8]>) -> Vec<u8> {
+        let record = record.unwrap_or_default();
+        let mut whole = Vec::with_capacity(record.len() + 1);
+        whole.extend_from_slice(record);
+        if self.ends_with_newline && record.last() != Some(&b'\n') {
+            whole.push(b'\n');
+        }
+        whole.truncate(self.bytes(record));
+        whole
     }
 
     /// How many records there are, for those who wait for each.
@@ -151,13 +178,13 @@ impl Cut {
     ) -> Result<(), Refusal> {
         let body = shared.bytes();
         if !self.is_lines {
-            return push(entry, &Piece::Slice(shared, 0..body.len()), receipt);
+            return self.push(entry, &Piece::Slice(shared, 0..body.len()), receipt);
         }
         for mut line in lines(body) {
             if !self.ends_with_newline {
                 line.end = line.start + body.get(line.clone()).map_or(0, |line| chomp(line).len());
             }
-            push(entry, &Piece::Slice(shared, line), receipt)?;
+            self.push(entry, &Piece::Slice(shared, line), receipt)?;
         }
         Ok(())
     }
@@ -169,12 +196,12 @@ impl Cut {
         receipt: Option<&Receipt>,
     ) -> Result<(), Refusal> {
         if !self.is_lines {
-            return push(entry, &self.copy(body), receipt);
+            return self.push(entry, &self.copy(body), receipt);
         }
         for line in lines(body) {
             let line = body.get(line).unwrap_or_default();
             let line = if self.ends_with_newline { line } else { chomp(line) };
-            push(entry, &self.copy(line), receipt)?;
+            self.push(entry, &self.copy(line), receipt)?;
         }
         Ok(())
     }
@@ -183,19 +210,22 @@ impl Cut {
         let is_missing = self.ends_with_newline && record.last() != Some(&b'\n');
         Piece::Copy(record, is_missing.then_some(b'\n'))
     }
-}
 
-fn push(
-    entry: &mut Entry<'_>,
-    piece: &Piece<'_>,
-    receipt: Option<&Receipt>,
-) -> Result<(), Refusal> {
-    let index = entry.records();
-    if piece.len() > RECORD_BYTES_MAX {
-        return Err(Refusal::RecordTooLarge { index, bytes: piece.len() });
+    fn push(
+        self,
+        entry: &mut Entry<'_>,
+        piece: &Piece<'_>,
+        receipt: Option<&Receipt>,
+    ) -> Result<(), Refusal> {
+        let index = entry.records();
+        if piece.len() > RECORD_BYTES_MAX {
+            let too_large = Refusal::RecordTooLarge { index, bytes: piece.len() };
+            // One that was set aside is in the spool already.
+            return if self.sets_aside { Ok(()) } else { Err(too_large) };
+        }
+        let ticket = receipt.map(|receipt| receipt.ticket(index));
+        entry.push(piece, ticket).map_err(|_| Refusal::NoRoom)
     }
-    let ticket = receipt.map(|receipt| receipt.ticket(index));
-    entry.push(piece, ticket).map_err(|_| Refusal::NoRoom)
 }
 
 /// A line without its newline, and without the carriage return before it.

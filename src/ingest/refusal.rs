@@ -11,6 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use crate::pipeline::NotDurable;
 use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
 /// A request that left nothing behind, and why.
@@ -43,7 +44,11 @@ pub(super) enum Refusal {
     /// The body has an encoding that is not spoken here.
     UnsupportedEncoding(String),
     /// The level asked for can not be given: this pipe has no spool.
-    DurableUnavailable,
+    NoSpool,
+    /// The spool takes nothing now, and nothing of the request was taken: why not.
+    NotDurable(NotDurable),
+    /// The spool did not say in time that it has the records, or said why it has not. It may have some.
+    NotKept(Option<NotDurable>),
     /// There is no memory for the records now.
     NoRoom,
     /// As many requests as allowed are being served.
@@ -139,7 +144,11 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         match self {
-            Self::NoRoom | Self::TooManyRequests | Self::Stopping => {
+            Self::NoRoom
+            | Self::TooManyRequests
+            | Self::Stopping
+            | Self::NotDurable(_)
+            | Self::NotKept(_) => {
                 headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
             }
             Self::MethodNotAllowed(allowed) => {
@@ -160,6 +169,7 @@ impl Refusal {
         const DENIED: &str = "AccessDeniedException";
         const BUSY: &str = "ServiceUnavailableException";
         const NOT_SERIALIZED: &str = "SerializationException";
+        const DURABLE: &str = "durable_unavailable";
         const NO_OPERATION: &str = "UnknownOperationException";
         let (status, code, wire, detail): (u16, _, _, Cow<'static, str>) = match self {
             Self::Malformed(what) => (400, "malformed", NOT_SERIALIZED, what.clone().into()),
@@ -237,13 +247,17 @@ impl Refusal {
                     format!("content-encoding {found:?} is neither gzip, zstd nor identity");
                 (415, "unsupported_encoding", NOT_SERIALIZED, detail.into())
             }
-            Self::DurableUnavailable => (
+            Self::NoSpool => (
                 503,
-                "durable_unavailable",
+                DURABLE,
                 BUSY,
                 "this pipe has no spool and can not answer as durable; ask for memory or delivered"
                     .into(),
             ),
+            Self::NotDurable(why) => {
+                (503, DURABLE, BUSY, format!("Slow down. Nothing was kept: {why}").into())
+            }
+            Self::NotKept(why) => (503, DURABLE, BUSY, not_kept(*why).into()),
             Self::NoRoom => {
                 (503, "no_room", BUSY, "Slow down. The memory for records is full.".into())
             }
@@ -255,6 +269,16 @@ impl Refusal {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Wording { status, code, wire, detail }
     }
+}
+
+/// A failed write may be found again after a restart, and one that is slow may still come to its end.
+fn not_kept(why: Option<NotDurable>) -> String {
+    let why = why.map_or("the spool did not write in time (ingest.durable_wait_ms)", |why| {
+        NotDurable::sentence(why)
+    });
+    format!(
+        "Slow down. The records may be kept all the same, so that a repeat can double them: {why}"
+    )
 }
 
 fn too_large(index: usize, bytes: usize) -> String {

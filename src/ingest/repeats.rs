@@ -63,28 +63,33 @@ pub(super) struct Remembered {
 }
 
 /// What a call is.
-pub(super) enum Turn<'a> {
+pub(super) enum Turn {
     /// The first of its kind: to be served.
-    First(First<'a>),
+    First(First),
     /// A repeat.
     Again(Arc<Remembered>),
 }
 
 /// The right to serve a call. Dropped without an answer, it passes to whoever waits.
-pub(super) struct First<'a> {
-    repeats: &'a Repeats,
+pub(super) struct First {
+    repeats: Arc<Repeats>,
     key: Key,
     _serving: watch::Sender<()>,
 }
 
 impl Repeats {
-    pub(super) fn new(config: RepeatsConfig) -> Self {
+    pub(super) fn new(config: RepeatsConfig) -> Arc<Self> {
         #[expect(clippy::disallowed_types, reason = "opt-in; taken once per call")]
-        Self { config, window: Mutex::default() }
+        Arc::new(Self { config, window: Mutex::default() })
     }
 
     /// Finds out whether a call is a repeat, and waits for the first one if that is being served.
-    pub(super) async fn turn(&self, invocation: &[u8], is_single: bool, body: &[u8]) -> Turn<'_> {
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        invocation: &[u8],
+        is_single: bool,
+        body: &[u8],
+    ) -> Turn {
         let key = Key::of(invocation, is_single, body);
         loop {
             let mut serving = match self.look(key, Instant::now()) {
@@ -96,7 +101,7 @@ impl Repeats {
         }
     }
 
-    fn look(&self, key: Key, now: Instant) -> Look<'_> {
+    fn look(self: &Arc<Self>, key: Key, now: Instant) -> Look {
         let mut window = self.lock();
         window.forget_until(now.checked_sub(self.config.window), &self.config);
         match window.entries.get(&key) {
@@ -105,7 +110,7 @@ impl Repeats {
             None => {
                 let (sender, serving) = watch::channel(());
                 window.entries.insert(key, Entry::Serving(serving));
-                Look::Turn(Turn::First(First { repeats: self, key, _serving: sender }))
+                Look::Turn(Turn::First(First { repeats: Arc::clone(self), key, _serving: sender }))
             }
         }
     }
@@ -115,8 +120,8 @@ impl Repeats {
     }
 }
 
-enum Look<'a> {
-    Turn(Turn<'a>),
+enum Look {
+    Turn(Turn),
     Wait(watch::Receiver<()>),
 }
 
@@ -138,7 +143,7 @@ impl Window {
     }
 }
 
-impl First<'_> {
+impl First {
     /// Remembers the answer for those who repeat the call, and gives it back.
     pub(super) async fn remember(self, answer: Answer) -> Answer {
         let (parts, body) = answer.into_parts();
@@ -158,7 +163,7 @@ impl First<'_> {
     }
 }
 
-impl Drop for First<'_> {
+impl Drop for First {
     fn drop(&mut self) {
         let mut window = self.repeats.lock();
         if let Some(Entry::Serving(_)) = window.entries.get(&self.key) {
@@ -201,11 +206,11 @@ mod tests {
     use super::*;
     use crate::ingest::response::answer;
 
-    fn repeats(entries_max: usize, bytes_max: usize) -> Repeats {
+    fn repeats(entries_max: usize, bytes_max: usize) -> Arc<Repeats> {
         Repeats::new(RepeatsConfig { window: Duration::from_secs(60), entries_max, bytes_max })
     }
 
-    async fn serve(repeats: &Repeats, id: &str, text: &str) {
+    async fn serve(repeats: &Arc<Repeats>, id: &str, text: &str) {
         match repeats.turn(id.as_bytes(), true, b"body").await {
             Turn::First(first) => {
                 let made = answer(StatusCode::OK, "text/plain", text.to_owned(), None);
@@ -215,7 +220,7 @@ mod tests {
         }
     }
 
-    async fn remembered(repeats: &Repeats, id: &str) -> Option<Bytes> {
+    async fn remembered(repeats: &Arc<Repeats>, id: &str) -> Option<Bytes> {
         match repeats.turn(id.as_bytes(), true, b"body").await {
             Turn::First(_) => None,
             Turn::Again(remembered) => Some(remembered.body.clone()),

@@ -23,12 +23,20 @@ pub(super) const ACK_HEADER: HeaderName = HeaderName::from_static("standpipe-ack
 /// An answer's body.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// A 200 or 202 to a native request.
-pub(super) fn accepted(records: usize, bytes: usize, reached: Reached<'_>) -> Answer {
+/// A 200 or 202 to a native request. Beside its records, so many were set aside.
+pub(super) fn accepted(
+    records: usize,
+    bytes: usize,
+    set_aside: usize,
+    reached: &Reached,
+) -> Answer {
     let mut body = String::with_capacity(64);
     let ack = reached.ack();
     // Writing to a string does not fail.
     let _infallible = write!(body, r#"{{"accepted":{records},"bytes":{bytes},"ack":"{ack}""#);
+    if set_aside > 0 {
+        let _infallible = write!(body, r#","set_aside":{set_aside}"#);
+    }
     if let Reached::Delivered(delivered) = reached {
         body.push_str(r#","record_ids":["#);
         for (index, record) in delivered.iter().enumerate() {
@@ -37,38 +45,55 @@ pub(super) fn accepted(records: usize, bytes: usize, reached: Reached<'_>) -> An
         }
         body.push(']');
     }
-    if let Reached::NotYetDelivered = reached {
-        body.push_str(r#","detail":"not delivered yet; it will be, as long as the process lives""#);
+    match reached {
+        Reached::NotYetDelivered(Ack::Durable | Ack::Delivered) => {
+            body.push_str(r#","detail":"not delivered yet; it is in the spool and will be""#);
+        }
+        Reached::NotYetDelivered(Ack::Memory) => body
+            .push_str(r#","detail":"not delivered yet; it will be, as long as the process lives""#),
+        Reached::Memory | Reached::Durable | Reached::Delivered(_) => {}
     }
     body.push('}');
     let status = match reached {
-        Reached::Memory | Reached::NotYetDelivered => StatusCode::ACCEPTED,
-        Reached::Delivered(_) => StatusCode::OK,
+        Reached::Memory | Reached::NotYetDelivered(_) => StatusCode::ACCEPTED,
+        Reached::Durable | Reached::Delivered(_) => StatusCode::OK,
     };
     answer(status, "application/json", body, Some(ack))
 }
 
 /// What had happened to the records when the answer was made.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reached<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reached {
     /// They stand in a batch in memory, as was asked for.
     Memory,
-    /// Delivery was asked for and took too long: they stand in memory and will be delivered.
-    NotYetDelivered,
+    /// The spool has them, as was asked for.
+    Durable,
+    /// Delivery was asked for and is not to be had now: they are safe at this level and will be delivered.
+    NotYetDelivered(Ack),
     /// The service has them.
-    Delivered(&'a [Delivered]),
+    Delivered(Vec<Delivered>),
 }
 
-impl Reached<'_> {
-    pub(super) const fn ack(self) -> Ack {
+impl Reached {
+    pub(super) const fn ack(&self) -> Ack {
         match self {
-            Self::Memory | Self::NotYetDelivered => Ack::Memory,
+            Self::Memory => Ack::Memory,
+            Self::Durable => Ack::Durable,
+            Self::NotYetDelivered(ack) => *ack,
             Self::Delivered(_) => Ack::Delivered,
         }
     }
 
+    /// What the service said of the record at `index`.
+    pub(super) fn delivered(&self, index: usize) -> Option<&Delivered> {
+        match self {
+            Self::Delivered(records) => records.get(index),
+            Self::Memory | Self::Durable | Self::NotYetDelivered(_) => None,
+        }
+    }
+
     /// The service's word on encryption, where all records of the request have the same.
-    pub(super) fn encrypted(self) -> Option<bool> {
+    pub(super) fn encrypted(&self) -> Option<bool> {
         let Self::Delivered(records) = self else { return None };
         records
             .iter()

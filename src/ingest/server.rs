@@ -49,7 +49,6 @@ pub struct Ingest {
     unflushed: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
     bells: Vec<Bell>,
-    _unix: Option<UnixSocket>,
 }
 
 /// Why the data listener did not start.
@@ -117,14 +116,8 @@ impl Ingest {
         let shared = Shared::new(config, streams, token);
         let pool = ChunkPool::new();
         let unflushed = Arc::new(AtomicUsize::new(ends.len()));
-        let mut ingest = Self {
-            local_addr,
-            shared,
-            unflushed,
-            threads: Vec::new(),
-            bells: Vec::new(),
-            _unix: unix,
-        };
+        let mut ingest =
+            Self { local_addr, shared, unflushed, threads: Vec::new(), bells: Vec::new() };
         for (index, (ends, tcp)) in ends.into_iter().zip(listeners).enumerate() {
             ingest.bells.push(ends.mailbox.bell().clone());
             let thread = Thread {
@@ -132,7 +125,7 @@ impl Ingest {
                 ends,
                 pool: pool.clone(),
                 tcp,
-                unix: ingest._unix.as_ref().map(UnixSocket::handle).transpose()?,
+                unix: unix.as_ref().map(UnixSocket::handle).transpose()?,
                 lifecycle: lifecycle.clone(),
                 unflushed: Arc::clone(&ingest.unflushed),
             };
@@ -212,7 +205,7 @@ struct Thread {
     ends: Ends,
     pool: ChunkPool,
     tcp: std::net::TcpListener,
-    unix: Option<std::os::unix::net::UnixListener>,
+    unix: Option<UnixSocket>,
     lifecycle: Lifecycle,
     unflushed: Arc<AtomicUsize>,
 }
@@ -297,13 +290,15 @@ async fn accept_tcp(
 async fn accept_unix(
     connections: Rc<Connections>,
     shared: Arc<Shared>,
-    listener: Option<std::os::unix::net::UnixListener>,
+    socket: Option<UnixSocket>,
 ) {
-    let Some(listener) = listener else { return };
+    let Some(UnixSocket { file, listener }) = socket else { return };
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the unix socket can not be polled"),
     };
+    // Declared behind the listener, so that it goes first.
+    let _file = file;
     loop {
         match listener.accept().await {
             Ok((io, _)) => admit(&connections, &shared, io),

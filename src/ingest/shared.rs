@@ -16,9 +16,12 @@ pub(super) struct Shared {
     pub(super) streams: Arc<Streams>,
     pub(super) token: Option<Token>,
     pub(super) ids: Ids,
-    pub(super) repeats: Option<Repeats>,
+    pub(super) repeats: Option<Arc<Repeats>>,
     pub(super) connections: Count,
     pub(super) requests: Count,
+    /// Requests that are served to their end even if their client goes: as many as there may be of those
+    /// whose client is there.
+    pub(super) unattended: Count,
     /// Connections beyond the bound that are being told so.
     pub(super) refusals: Count,
 }
@@ -67,6 +70,7 @@ impl Shared {
         Arc::new(Self {
             connections: Count::new(config.connections_max),
             requests: Count::new(config.requests_max),
+            unattended: Count::new(config.requests_max),
             refusals: Count::new(REFUSALS_MAX),
             repeats: config.repeats.clone().map(Repeats::new),
             token,

@@ -1,4 +1,5 @@
-//! The streams that records can be sent to: those that are configured, and those that come by name.
+//! The streams that records can be sent to: those that are configured, and those that come by name. Beside
+//! them those that take no records, and have a backlog on disk.
 //!
 //! Every worker keeps what it has looked up, so that this is asked once per worker and stream.
 
@@ -9,12 +10,15 @@
 use std::sync::RwLock;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::metrics::StreamMetrics;
-use super::{AnyStream, Config, StreamSettings};
-use crate::pipeline::{Budget, Lane, Share};
-use crate::record::StreamName;
+use super::{AnyStream, Config, Delimiter, Framing, Oversize, StreamSettings};
+use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share, Ticket};
+use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 
 /// One stream, shared by all workers.
 #[derive(Debug)]
@@ -23,16 +27,49 @@ pub struct Stream {
     pub lane: Arc<Lane>,
     /// What is configured for it.
     pub settings: StreamSettings,
+    /// Whether it is configured, by its name or as any stream. Otherwise it is there for its backlog alone.
+    pub takes_records: bool,
+    /// When it came to be known.
+    pub known_since: Instant,
+    pub(super) spool: Option<SpoolEnds>,
     pub(super) metrics: StreamMetrics,
 }
 
-/// All streams. See the module.
+/// The ways into the spool of one stream.
+#[derive(Clone)]
+pub struct SpoolEnds {
+    /// For records that are accepted when the spool has them.
+    pub inlet: Inlet,
+    /// For records that are set aside.
+    pub set_aside: SetAside,
+}
+
+/// A record that is larger than the service takes.
 #[derive(Debug)]
+pub struct Aside {
+    /// The record with its delimiter: at most 4 MiB.
+    pub record: Vec<u8>,
+    /// When it came.
+    pub at: Instant,
+    /// Who waits until the spool has it.
+    pub ticket: Ticket,
+}
+
+/// Hands a record over to be set aside. Gives it back when there is no room for it now.
+pub type SetAside = Arc<dyn Fn(Aside) -> Result<(), Aside> + Send + Sync>;
+
+/// Opens the spool of a stream, where there is one.
+pub type Opener = Box<dyn Fn(&Arc<Lane>) -> Option<SpoolEnds> + Send + Sync>;
+
+/// All streams. See the module.
 pub struct Streams {
+    opener: Opener,
     budget: Arc<Budget>,
     transit: Arc<Share>,
     any: Option<AnyStream>,
-    configured: usize,
+    /// How many streams take records, and how many may.
+    taking: AtomicUsize,
+    taking_max: usize,
     #[expect(
         clippy::disallowed_types,
         reason = "asked once per worker and stream, never per record"
@@ -47,9 +84,9 @@ impl Streams {
     /// read before it says which stream it is for, and a stream that has taken all that is shared must not
     /// keep the calls for others out. Where the shared part is no larger than one request may need, that
     /// comes first. Floors that are larger than the memory leave nothing to share; the configuration
-    /// refuses them.
+    /// refuses them. `opener` is asked once for each stream.
     #[must_use]
-    pub fn new(memory_bytes_max: usize, config: &Config) -> Self {
+    pub fn new(memory_bytes_max: usize, config: &Config, opener: Opener) -> Self {
         let Config { streams: configs, any_stream: any, .. } = config;
         let floors: usize =
             configs.iter().map(|config| config.settings.memory_floor_bytes).sum::<usize>()
@@ -65,16 +102,19 @@ impl Streams {
         let known = configs
             .iter()
             .map(|config| {
-                let stream = Stream::new(&budget, config.name.clone(), config.settings.clone());
+                let settings = config.settings.clone();
+                let stream = Stream::new(&budget, &opener, config.name.clone(), settings, true);
                 (config.name.clone(), stream)
             })
             .collect();
         #[expect(clippy::disallowed_types, reason = "asked once per worker and stream")]
         Self {
+            opener,
             budget,
             transit,
             any: any.clone(),
-            configured: configs.len(),
+            taking: AtomicUsize::new(configs.len()),
+            taking_max: configs.len() + any.as_ref().map_or(0, |any| any.streams_max),
             known: RwLock::new(known),
         }
     }
@@ -94,31 +134,108 @@ impl Streams {
     /// The stream of this name, which comes into being here where that is allowed.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Stream>> {
         let known = self.known.read().expect("no holder of this lock panics");
-        if let Some(stream) = known.get(name) {
+        match known.get(name) {
+            Some(stream) if stream.takes_records => return Some(Arc::clone(stream)),
+            Some(_) => return None,
+            None => drop(known),
+        }
+        if self.any.is_none() || self.is_full() {
+            return None;
+        }
+        self.add(name.parse().ok()?, false).filter(|stream| stream.takes_records)
+    }
+
+    /// Makes a stream known that has a backlog on disk. Where any stream may come into being, it does;
+    /// otherwise it takes no records.
+    pub fn adopt(&self, name: StreamName) {
+        drop(self.add(name, true));
+    }
+
+    fn is_full(&self) -> bool {
+        self.taking.load(Ordering::Relaxed) >= self.taking_max
+    }
+
+    /// The stream of this name, which is made if it may be.
+    fn add(&self, name: StreamName, has_backlog: bool) -> Option<Arc<Stream>> {
+        let mut known = self.known.write().expect("no holder of this lock panics");
+        if let Some(stream) = known.get(&name) {
             return Some(Arc::clone(stream));
         }
-        let any = self.any.as_ref()?;
-        let is_full = known.len() >= self.configured + any.streams_max;
-        drop(known);
-        if is_full {
-            return None;
-        }
-        let name: StreamName = name.parse().ok()?;
-        let mut known = self.known.write().expect("no holder of this lock panics");
-        if !known.contains_key(&name) && known.len() >= self.configured + any.streams_max {
-            return None;
-        }
-        let stream = known
-            .entry(name.clone())
-            .or_insert_with(|| Stream::new(&self.budget, name, any.settings.clone()));
-        Some(Arc::clone(stream))
+        let any = self.any.as_ref().filter(|_| !self.is_full());
+        let settings = match any {
+            Some(any) => any.settings.clone(),
+            None if has_backlog => StreamSettings::of_a_backlog(),
+            None => return None,
+        };
+        // Counted under the lock, so that there are never more than may be.
+        self.taking.fetch_add(usize::from(any.is_some()), Ordering::Relaxed);
+        let stream = Stream::new(&self.budget, &self.opener, name.clone(), settings, any.is_some());
+        known.insert(name, Arc::clone(&stream));
+        Some(stream)
+    }
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("taking", &self.taking).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpoolEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolEnds").field("inlet", &self.inlet).finish_non_exhaustive()
     }
 }
 
 impl Stream {
-    fn new(budget: &Arc<Budget>, name: StreamName, settings: StreamSettings) -> Arc<Self> {
+    fn new(
+        budget: &Arc<Budget>,
+        opener: &Opener,
+        name: StreamName,
+        settings: StreamSettings,
+        takes_records: bool,
+    ) -> Arc<Self> {
         let metrics = StreamMetrics::new(&name);
         let lane = Lane::new(name, budget.share(settings.memory_floor_bytes));
-        Arc::new(Self { lane, settings, metrics })
+        let spool = opener(&lane);
+        Arc::new(Self {
+            lane,
+            settings,
+            takes_records,
+            known_since: Instant::now(),
+            spool,
+            metrics,
+        })
+    }
+
+    /// Why the level that its requests get when they name none can not be given now.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<NotDurable> {
+        let Self { settings, spool, .. } = self;
+        let needs_spool = settings.ack == Ack::Durable || settings.min_ack == Ack::Durable;
+        if !needs_spool || !self.takes_records {
+            return None;
+        }
+        spool.as_ref().map_or(Some(NotDurable::Starting), |spool| spool.inlet.obstacle())
+    }
+}
+
+impl StreamSettings {
+    /// Those of a stream that takes no records.
+    const fn of_a_backlog() -> Self {
+        Self {
+            ack: Ack::Memory,
+            min_ack: Ack::Memory,
+            framing: Framing::Auto,
+            delimiter: Delimiter::Auto,
+            oversize: Oversize::Refuse,
+            limits: Limits {
+                batch_records_max: BATCH_RECORDS_MAX,
+                batch_bytes_max: BATCH_BYTES_MAX,
+                linger: Duration::ZERO,
+                linger_jitter_percent: 0,
+            },
+            memory_floor_bytes: 0,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! An ingest worker: one thread's open batches, its receipts, and when a batch leaves.
 //!
 //! All of it belongs to one thread: no lock and no atomic but the counts. Requests of its connections
-//! admit records here; a single task closes what has lingered and hands over what is closed.
+//! admit records here; a single task closes what has lingered and hands over what is closed. What the spool
+//! is to accept is handed over when the spool has nothing else to write for the stream.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::level::Way;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::streams::Stream;
-use crate::pipeline::{
-    Batcher, Book, ChunkPool, Delivered, Entry, Mailbox, Outcome, Outlet, Receipt,
-};
+use super::waiting::Waiting;
+use crate::pipeline::{Batcher, Book, ChunkPool, Entry, Inlet, Mailbox, Outlet, Receipt};
 use crate::record::StreamName;
 
 /// How long a batch that found the hand-off full waits before it is offered again.
@@ -38,6 +39,12 @@ pub(super) struct Worker {
     /// Decoded bytes of the record at hand.
     pub(super) scratch: RefCell<Vec<u8>>,
     nudge: Notify,
+    /// Streams with a group that is to be handed over when the spool is idle.
+    groups: RefCell<Vec<Rc<WorkerStream>>>,
+    /// Whether a batch may leave earlier than was known.
+    is_due: Cell<bool>,
+    /// Whether a batch is open that somebody waits for: it leaves when nothing is outstanding.
+    is_awaited: Cell<bool>,
     is_closed: Cell<bool>,
 }
 
@@ -46,6 +53,32 @@ pub(super) struct Worker {
 pub(super) struct WorkerStream {
     pub(super) shared: Arc<Stream>,
     batcher: RefCell<Batcher>,
+    group: Option<Group>,
+}
+
+/// What goes to the spool together.
+#[derive(Debug)]
+struct Group {
+    batcher: RefCell<Batcher>,
+    inlet: Inlet,
+    /// Whether the worker has it among those that are to be handed over.
+    is_listed: Cell<bool>,
+}
+
+impl Group {
+    /// Hands over what is closed.
+    fn submit_closed(&self, batcher: &mut Batcher) {
+        while let Some(batch) = batcher.take_closed() {
+            self.inlet.submit(batch);
+        }
+    }
+
+    /// Hands over all there is.
+    fn submit(&self) {
+        let mut batcher = self.batcher.borrow_mut();
+        batcher.close();
+        self.submit_closed(&mut batcher);
+    }
 }
 
 impl Worker {
@@ -64,6 +97,9 @@ impl Worker {
             pool,
             scratch: RefCell::default(),
             nudge: Notify::new(),
+            groups: RefCell::default(),
+            is_due: Cell::new(true),
+            is_awaited: Cell::new(false),
             is_closed: Cell::new(false),
         })
     }
@@ -77,9 +113,14 @@ impl Worker {
             return Err(Refusal::UnknownStream(name.chars().take(100).collect()));
         };
         let limits = shared.settings.limits.clone();
-        let batcher = Batcher::new(Arc::clone(&shared.lane), limits, self.pool.clone());
+        let batcher = Batcher::new(Arc::clone(&shared.lane), limits.clone(), self.pool.clone());
+        let group = shared.spool.as_ref().map(|spool| {
+            let batcher = Batcher::durable(Arc::clone(&shared.lane), limits, self.pool.clone());
+            let inlet = spool.inlet.clone();
+            Group { batcher: RefCell::new(batcher), inlet, is_listed: Cell::new(false) }
+        });
         let name = shared.lane.name().clone();
-        let stream = Rc::new(WorkerStream { shared, batcher: RefCell::new(batcher) });
+        let stream = Rc::new(WorkerStream { shared, batcher: RefCell::new(batcher), group });
         self.streams.borrow_mut().insert(name, Rc::clone(&stream));
         Ok(stream)
     }
@@ -96,12 +137,24 @@ impl Worker {
     /// Takes the records that `fill` puts in: all of them, or none when it refuses.
     pub(super) fn admit<T>(
         &self,
-        stream: &WorkerStream,
+        stream: &Rc<WorkerStream>,
+        waiting: &Waiting,
         fill: impl FnOnce(&mut Entry<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         if self.is_closed.get() {
             return Err(Refusal::Stopping);
         }
+        match (waiting.way(), waiting.receipt()) {
+            (Way::Spool, Some(receipt)) => self.admit_to_spool(stream, receipt, fill),
+            (Way::Memory, _) | (Way::Spool, None) => self.admit_to_memory(stream, fill),
+        }
+    }
+
+    fn admit_to_memory<T>(
+        &self,
+        stream: &WorkerStream,
+        fill: impl FnOnce(&mut Entry<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         if self.outlet.borrow().waiting_records() > 0 {
             return Err(Refusal::NoRoom);
         }
@@ -115,33 +168,65 @@ impl Worker {
             self.outlet.borrow_mut().hand_over(batch);
         }
         if batcher.leaves_at() != left_at || batcher.is_awaited() != was_awaited {
+            self.is_due.set(true);
             self.nudge.notify_one();
         }
         Ok(filled)
     }
 
-    /// Waits until the service has all records of a receipt, as long as that is allowed.
-    pub(super) async fn delivery(&self, receipt: Receipt) -> Option<Vec<Delivered>> {
-        let begun = Instant::now();
-        let outcome = tokio::time::timeout(self.shared.config.delivered_wait, receipt).await;
-        let delivered = match outcome {
-            Ok(Outcome::Delivered(delivered)) => Some(delivered),
-            Ok(Outcome::Durable | Outcome::Refused(_)) | Err(_) => None,
-        };
-        self.metrics.waited(begun.elapsed().as_secs_f64(), delivered.is_some());
-        delivered
+    /// What the spool is to accept joins the open group. That one is not handed over here, but when those
+    /// requests have been served that are ready now: they share it.
+    fn admit_to_spool<T>(
+        &self,
+        stream: &Rc<WorkerStream>,
+        receipt: &Receipt,
+        fill: impl FnOnce(&mut Entry<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let group = stream.group.as_ref().ok_or(Refusal::NoSpool)?;
+        // It may have come while the body was read.
+        if let Some(why) = group.inlet.obstacle() {
+            return Err(Refusal::NotDurable(why));
+        }
+        let mut batcher = group.batcher.borrow_mut();
+        let mut entry = batcher.entry(Instant::now());
+        let filled = fill(&mut entry)?;
+        entry.commit_durable(receipt);
+        group.submit_closed(&mut batcher);
+        if batcher.leaves_at().is_some() && !group.is_listed.replace(true) {
+            self.groups.borrow_mut().push(Rc::clone(stream));
+            self.nudge.notify_one();
+        }
+        Ok(filled)
     }
 
-    /// Closes batches when their time has come, until the end.
+    /// Hands over groups and closes batches when their time has come, until the end.
     pub(super) async fn tend(&self) {
+        let mut next = Instant::now();
         loop {
-            let next = self.look_around(Instant::now());
+            self.submit_groups();
+            let now = Instant::now();
+            if self.is_due.take() || next <= now {
+                next = self.look_around(now);
+            }
             tokio::select! {
-                () = self.book.listen() => {}
+                () = self.book.listen() => self.is_due.set(self.is_due.get() || self.is_awaited.get()),
                 () = self.nudge.notified() => {}
                 () = tokio::time::sleep_until(next.into()) => {}
             }
         }
+    }
+
+    /// Hands over the groups of those streams that the spool has nothing to write for. It rings when it is
+    /// done with the others, whose groups stay open until then.
+    fn submit_groups(&self) {
+        self.groups.borrow_mut().retain(|stream| {
+            let Some(group) = stream.group.as_ref().filter(|group| group.inlet.is_idle()) else {
+                return true;
+            };
+            group.submit();
+            group.is_listed.set(false);
+            false
+        });
     }
 
     /// Takes no more records and closes what is open.
@@ -149,7 +234,11 @@ impl Worker {
         self.is_closed.set(true);
         for stream in self.streams.borrow().values() {
             stream.batcher.borrow_mut().close();
+            if let Some(group) = &stream.group {
+                group.submit();
+            }
         }
+        self.is_due.set(true);
         self.nudge.notify_one();
     }
 
@@ -169,6 +258,7 @@ impl Worker {
     /// Closes what is due, hands it over, and says when to look again.
     fn look_around(&self, now: Instant) -> Instant {
         let mut next = now + FAR;
+        let mut is_awaited = false;
         let mut outlet = self.outlet.borrow_mut();
         for stream in self.streams.borrow().values() {
             let mut batcher = stream.batcher.borrow_mut();
@@ -180,7 +270,9 @@ impl Worker {
                 outlet.hand_over(batch);
             }
             next = batcher.leaves_at().map_or(next, |at| next.min(at));
+            is_awaited |= batcher.is_awaited();
         }
+        self.is_awaited.set(is_awaited);
         if outlet.push_on() { next } else { next.min(now + PUSH_ON_INTERVAL) }
     }
 }

@@ -90,6 +90,15 @@ impl Share {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// What could be reserved beyond that at this moment, in bytes: the rest of the floor, and what is left
+    /// of the shared part.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        let shared = self.budget.shared_bytes.load(Ordering::Relaxed);
+        let left = self.budget.shared_bytes_max.saturating_sub(shared);
+        self.floor_bytes.saturating_sub(self.used_bytes()).saturating_add(left)
+    }
+
     /// What nobody else can take, in bytes.
     #[must_use]
     pub const fn floor_bytes(&self) -> usize {
@@ -220,6 +229,17 @@ mod tests {
         assert_eq!(share.used_bytes(), 500);
         drop(there);
         drop(share.reserve(120).unwrap());
+    }
+
+    #[test]
+    fn what_could_be_reserved_is_what_can_be() {
+        let budget = Budget::new(100);
+        let (one, other) = (budget.share(10), budget.share(20));
+        let _some = one.reserve(40).unwrap();
+        assert_eq!([one.room_bytes(), other.room_bytes()], [70, 90]);
+        assert_eq!(one.reserve(71).unwrap_err(), NoRoom);
+        let _all = one.reserve(70).unwrap();
+        assert_eq!([one.room_bytes(), other.room_bytes()], [0, 20]);
     }
 
     #[test]

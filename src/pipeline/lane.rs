@@ -91,7 +91,7 @@ impl Lane {
     }
 
     /// Counts records as accepted. Where they are is counted apart.
-    pub(super) fn accept(&self, records: usize, bytes: usize) {
+    pub fn accept(&self, records: usize, bytes: usize) {
         self.records_accepted.fetch_add(records as u64, Ordering::Relaxed);
         self.bytes_accepted.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -16,13 +16,15 @@ pub const METRICS: &[MetricSpec] = &[
         name: RECORDS,
         kind: MetricKind::Gauge,
         labels: &["stream"],
-        help: "Records accepted and not yet settled: in open batches, closed ones and requests.",
+        help: "Records accepted that are in memory alone and not settled: in open batches, closed ones \
+               and requests. What the spool has too is not counted here.",
     },
     MetricSpec {
         name: LOST,
         kind: MetricKind::Counter,
         labels: &["stream"],
-        help: "Records accepted and given up without being delivered, when the process stopped.",
+        help: "Records accepted and given up without being delivered or spooled, when the process \
+               stopped.",
     },
     MetricSpec {
         name: BYTES,

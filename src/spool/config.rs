@@ -38,6 +38,15 @@ pub struct Config {
     pub allow_tmpfs: bool,
 }
 
+impl Config {
+    /// The memory that the spool takes for records, in bytes: what is read ahead, and what is on its way to
+    /// the disk.
+    #[must_use]
+    pub const fn memory_bytes_max(&self) -> usize {
+        self.read_ahead_bytes_max.saturating_add(self.group_bytes_max)
+    }
+}
+
 /// What becomes of the spool's directory when the pod is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Volume {

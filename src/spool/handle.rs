@@ -12,7 +12,7 @@ use super::counts::Counts;
 use super::segment::{Laid, Seal};
 use super::status::StreamStatus;
 use super::words::{Letter, Spill};
-use crate::pipeline::{Inlet, Origin, Reservation};
+use crate::pipeline::{Inlet, Origin, Reservation, Ticket};
 use crate::record::StreamName;
 
 /// Schedules an actor of the spool.
@@ -24,7 +24,7 @@ pub(super) enum WriterJob {
     /// To keep a copy.
     Spill(Spill),
     /// To set a record aside.
-    SetAside(Letter),
+    SetAside(Letter, Option<Ticket>),
     /// To end what is open and take nothing more.
     End,
 }
@@ -91,12 +91,7 @@ impl StreamSpool {
     /// Gives the copy back when as many bytes as allowed are on their way, over all streams. One copy may
     /// always go when none is.
     pub fn spill(&self, spill: Spill) -> Result<(), Spill> {
-        let bytes = spill.bytes.capacity();
-        let is_taken =
-            self.inner.spilling_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used == 0 || used + bytes <= self.inner.spilling_bytes_max).then_some(used + bytes)
-            });
-        if is_taken.is_err() {
+        if !self.takes_on_its_way(spill.bytes.capacity()) {
             return Err(spill);
         }
         self.tell_writer(WriterJob::Spill(spill));
@@ -105,7 +100,28 @@ impl StreamSpool {
 
     /// Sets a record aside as a dead letter. [`super::Word::SetAside`] says what became of it.
     pub fn set_aside(&self, letter: Letter) {
-        self.tell_writer(WriterJob::SetAside(letter));
+        self.tell_writer(WriterJob::SetAside(letter, None));
+    }
+
+    /// Sets a record aside that a request waits for: its part of a receipt says what became of it.
+    ///
+    /// # Errors
+    /// Gives the record back as [`StreamSpool::spill`] does, of whose bound this is a part.
+    pub fn set_aside_for(&self, ticket: Ticket, letter: Letter) -> Result<(), Vec<u8>> {
+        if !self.takes_on_its_way(letter.record.capacity()) {
+            return Err(letter.record);
+        }
+        self.tell_writer(WriterJob::SetAside(letter, Some(ticket)));
+        Ok(())
+    }
+
+    /// Counts `bytes` as on their way to the writer, if they may be.
+    fn takes_on_its_way(&self, bytes: usize) -> bool {
+        let Inner { spilling_bytes, spilling_bytes_max: most, .. } = &*self.inner;
+        let taken = spilling_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            (used == 0 || used + bytes <= *most).then_some(used + bytes)
+        });
+        taken.is_ok()
     }
 
     /// Says that these records of a frame are settled.

@@ -60,6 +60,12 @@ impl DataKey {
     pub(super) const fn plaintext(&self) -> &KeyBytes {
         &self.plaintext
     }
+
+    /// Whether both are the same key in the clear.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.plaintext.is_same(&other.plaintext)
+    }
 }
 
 impl fmt::Debug for DataKey {

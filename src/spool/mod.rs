@@ -31,6 +31,8 @@ mod counts;
 mod cursor;
 mod dirs;
 #[cfg(test)]
+pub(crate) mod double;
+#[cfg(test)]
 mod faulty;
 mod frame;
 mod fs;

@@ -34,6 +34,11 @@ impl KeyBytes {
     pub(super) fn new(bytes: &[u8; 32]) -> Self {
         Self(Zeroizing::new(*bytes))
     }
+
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
 }
 
 impl fmt::Debug for KeyBytes {

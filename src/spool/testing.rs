@@ -240,6 +240,24 @@ impl Rig {
         self.receipts.push_back(receipt);
     }
 
+    /// Sets a record aside, as one request.
+    pub(super) fn set_aside_for(&mut self, record: &[u8]) -> Result<(), Vec<u8>> {
+        let share = Arc::clone(self.batcher.lane().share());
+        let receipt = self.book.open(0, &share).unwrap();
+        let letter = super::Letter {
+            id: 0,
+            record: record.to_vec(),
+            opened_at: std::time::Instant::now(),
+            reason: "oversize",
+            code: "".into(),
+            message: "larger than the service takes".into(),
+            origin: None,
+        };
+        self.stream.set_aside_for(receipt.part(), letter)?;
+        self.receipts.push_back(receipt);
+        Ok(())
+    }
+
     /// What became of the oldest group that was not asked for yet.
     pub(super) fn outcome(&mut self) -> crate::pipeline::Outcome {
         let receipt = self.receipts.pop_front().unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::testing::{Ring, rig, wait_for};
+use super::testing::{Ring, rig, rig_with, wait_for};
 use super::*;
 use crate::pipeline::{NotDurable, Origin};
 
@@ -180,6 +180,27 @@ fn a_dead_letter_is_kept_sealed_and_its_record_is_settled() {
 }
 
 #[test]
+fn a_record_that_a_request_sets_aside_is_answered_by_its_receipt_and_not_to_the_forwarder() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = rig_with(dir.path(), Ring::new(), |config| config.group_bytes_max = 1_000);
+    // More than may be on its way at once, one after the other.
+    for _ in 0..3 {
+        rig.set_aside_for(&[b'x'; 2_000]).unwrap();
+        assert_eq!(rig.outcome(), crate::pipeline::Outcome::Durable);
+    }
+    assert_eq!(rig.status().dead_letters, 3);
+    rig.append(&["a"]);
+    assert_eq!(texts(&rig.batch()), ["a"], "the next word is none of a dead letter");
+    rig.stop();
+
+    let mut full = rig_with(dir.path(), Ring::new(), |config| config.dead_letter_bytes_max = 1_000);
+    full.set_aside_for(b"more").unwrap();
+    let refused = crate::pipeline::Outcome::Refused(NotDurable::DeadLettersFull);
+    assert_eq!(full.outcome(), refused);
+    full.stop();
+}
+
+#[test]
 fn a_directory_is_one_process_s_and_a_life_that_was_cut_off_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let first = rig(dir.path(), Ring::new());
@@ -198,7 +219,7 @@ fn a_directory_is_one_process_s_and_a_life_that_was_cut_off_is_told() {
 #[test]
 fn segments_are_ended_when_they_are_full_and_the_room_of_a_stream_has_an_end() {
     let dir = tempfile::tempdir().unwrap();
-    let mut rig = testing::rig_with(dir.path(), Ring::new(), |config| {
+    let mut rig = rig_with(dir.path(), Ring::new(), |config| {
         config.segment_bytes_max = 20_000;
         config.stream_bytes_max = 60_000;
     });

@@ -60,7 +60,7 @@ pub(super) struct Writer {
 pub(super) enum Kept {
     Group(Box<Batch>),
     Copy(Spill),
-    Letter(Letter),
+    Letter(Letter, Option<Ticket>),
 }
 
 impl Kept {
@@ -68,14 +68,14 @@ impl Kept {
         match self {
             Self::Group(batch) => batch.bytes(),
             Self::Copy(spill) => spill.bytes.len(),
-            Self::Letter(letter) => letter.record.len(),
+            Self::Letter(letter, _) => letter.record.len(),
         }
     }
 
     const fn kind(&self) -> Kind {
         match self {
             Self::Group(_) | Self::Copy(_) => Kind::Records,
-            Self::Letter(_) => Kind::DeadLetters,
+            Self::Letter(..) => Kind::DeadLetters,
         }
     }
 }
@@ -123,7 +123,7 @@ impl Writer {
             } else {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
-                    Ok(WriterJob::SetAside(letter)) => Kept::Letter(letter),
+                    Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -197,7 +197,7 @@ impl Writer {
                     records_payload(out, spill.opened_at, spill.records());
                 })
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(letter, _) => {
                 let encoded = letter::encode(letter);
                 let record = std::iter::once(encoded.as_slice());
                 segment.seal(1, |out| records_payload(out, letter.opened_at, record))
@@ -241,6 +241,7 @@ impl Writer {
         self.metrics.group_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
         self.counts.written.add(records);
         self.counts.written_bytes.add(bytes);
+        self.shared.ring.used(&self.stream, bytes);
         if kind == Kind::Records {
             self.counts.records.add(records);
             // It is not woken: it hears of the frames before the first note of one of them.
@@ -259,14 +260,19 @@ impl Writer {
                     self.onward.push(batch);
                 }
                 Kept::Copy(spill) => {
-                    self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                    self.is_off_its_way(spill.bytes.capacity());
                     let stream = self.stream.clone();
                     words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
                 }
-                Kept::Letter(letter) => {
+                Kept::Letter(letter, ticket) => {
                     self.counts.dead_letters.add(1);
                     if let Some((origin, number)) = letter.origin {
                         self.tell(ReaderJob::Note { origin, numbers: vec![number] });
+                    }
+                    if let Some(ticket) = ticket {
+                        self.is_off_its_way(letter.record.capacity());
+                        tickets.push((ticket, Settled::Secured));
+                        continue;
                     }
                     let stream = self.stream.clone();
                     words.push(Word::SetAside { stream, id: letter.id, result: Ok(()) });
@@ -291,10 +297,14 @@ impl Writer {
                 self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
             }
             Kept::Copy(spill) => {
-                self.shared.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                self.is_off_its_way(spill.bytes.capacity());
                 self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
             }
-            Kept::Letter(letter) => {
+            Kept::Letter(letter, Some(ticket)) => {
+                self.is_off_its_way(letter.record.capacity());
+                self.shared.post.settle([(ticket, Settled::Refused(why))]);
+            }
+            Kept::Letter(letter, None) => {
                 self.shared.speaker.say([Word::SetAside {
                     stream,
                     id: letter.id,
@@ -302,6 +312,11 @@ impl Writer {
                 }]);
             }
         }
+    }
+
+    /// Bytes that were on their way to here are no more.
+    fn is_off_its_way(&self, bytes: usize) {
+        self.shared.spilling_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
@@ -386,14 +401,18 @@ impl Writer {
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
             match why {
-                NotDurable::NoKey => {
-                    tracing::info!(stream = %self.stream, %message, "the spool waits")
-                }
+                // The first key of a life takes a moment.
+                NotDurable::NoKey => tracing::debug!(stream = %self.stream, detail = %message, "no key yet"),
                 NotDurable::DiskFailed => tracing::error!(
-                    stream = %self.stream, %message, "the disk of the spool failed; durable records are refused"
+                    stream = %self.stream,
+                    detail = %message,
+                    "the disk of the spool failed; durable records are refused"
                 ),
                 _ => tracing::warn!(
-                    stream = %self.stream, reason = why.as_str(), %message, "durable records are refused"
+                    stream = %self.stream,
+                    reason = why.as_str(),
+                    detail = %message,
+                    "durable records are refused"
                 ),
             }
         }
@@ -404,7 +423,7 @@ impl Writer {
 
     fn well(&mut self) {
         let had = self.trouble.why();
-        if self.trouble.over() {
+        if self.trouble.over() && had != Some(NotDurable::NoKey) {
             tracing::info!(
                 stream = %self.stream,
                 reason = had.map_or("", NotDurable::as_str),

@@ -247,7 +247,12 @@ class Standpipe(Process):
 
     def __init__(self, binary, home, *arguments, config=None, env=None):
         command = [str(binary), "serve", *arguments]
-        settings = {"STANDPIPE_INGEST_LISTEN": "127.0.0.1:0", "STANDPIPE_ADMIN_LISTEN": "127.0.0.1:0"}
+        # What these tests look at does not depend on the disk.
+        settings = {
+            "STANDPIPE_INGEST_LISTEN": "127.0.0.1:0",
+            "STANDPIPE_ADMIN_LISTEN": "127.0.0.1:0",
+            "STANDPIPE_DEFAULTS_ACK": "memory",
+        }
         if config is not None:
             path = Path(home) / "standpipe.toml"
             path.write_text(config)
@@ -302,6 +307,27 @@ class Standpipe(Process):
         code = self.end()
         if code != 0:
             self.fail(f"ended with {code} after SIGTERM, which means that it could not deliver everything")
+
+
+class Emulator(Process):
+    """`standpipe emulator` alone: Firehose and KMS on a free port of loopback."""
+
+    def __init__(self, binary, home):
+        super().__init__("emulator", [str(binary), "emulator", "--listen", "127.0.0.1:0"], home, environment(home))
+        self.url = self.wait_for("listening", self._url, READY_SECONDS_MAX)
+
+    def _url(self):
+        return next((line.split()[1] for line in list(self.lines) if line.startswith("emulator ")), None)
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+        )
 
 
 class Moto(Process):

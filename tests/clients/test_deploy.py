@@ -114,6 +114,25 @@ def test_standpipe_is_a_native_sidecar_that_is_probed_from_outside():
         assert container[probe]["httpGet"] == {"path": path, "port": "standpipe"}
 
 
+def test_the_spool_of_the_manifest_has_a_volume_that_holds_it():
+    config = tomllib.loads(manifests()["ConfigMap"]["data"]["standpipe.toml"])
+    (mount,) = [mount for mount in sidecar()["volumeMounts"] if not mount.get("readOnly")]
+    (volume,) = [volume for volume in pod()["volumes"] if volume["name"] == mount["name"]]
+    size = int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30
+
+    assert config["spool"]["dir"].startswith(mount["mountPath"] + "/"), "the root of the container is read-only"
+    assert config["spool"]["volume"] == "ephemeral", "an emptyDir goes with the pod"
+    assert volume["emptyDir"].get("medium", "") != "Memory"
+    reserve = 64 * 2**20
+    assert config["spool"]["bytes_max"] + config["spool"]["dead_letter_bytes_max"] + reserve < size
+
+
+def test_standpipe_stops_by_itself_before_it_is_killed():
+    config = tomllib.loads(manifests()["ConfigMap"]["data"]["standpipe.toml"])
+
+    assert config["stop"]["grace_ms"] < pod()["terminationGracePeriodSeconds"] * 1000
+
+
 def test_the_application_in_the_manifest_is_pointed_at_the_listener_of_the_sidecar():
     config = tomllib.loads(manifests()["ConfigMap"]["data"]["standpipe.toml"])
     (application,) = pod()["containers"]
@@ -210,11 +229,27 @@ def test_the_policy_allows_named_actions_on_named_resources_and_no_more():
             assert (prefix, name) == (service, name) and name in operations, f"{action} does not exist"
         actions += statement["Action"]
 
-    assert sorted(actions) == [
+    assert sorted(set(actions)) == [
         "firehose:PutRecordBatch",
         "kms:Decrypt",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
         "kms:GenerateDataKey",
     ]
+    # The context is what the data keys of the spool are wrapped with; its name is the key of the condition.
+    conditions = [s["Condition"] for s in policy["Statement"] if "Condition" in s]
+    assert conditions == [{"StringEquals": {"kms:EncryptionContext:standpipe:application": "standpipe"}}]
+
+
+def test_the_key_of_the_spool_seals_nothing_but_the_streams_of_this_application():
+    policy = json.loads((DEPLOY / "iam-policy.json").read_text())
+    (spool,) = [statement for statement in policy["Statement"] if statement["Sid"] == "SealAndOpenTheSpool"]
+    (sending,) = [statement for statement in policy["Statement"] if statement["Sid"] == "SendRecordsToTheStreams"]
+
+    # A data key is bound to an encryption context, and KMS opens it for no other.
+    condition = spool["Condition"]["StringEquals"]
+    assert condition["kms:EncryptionContext:standpipe:application"]
+    assert condition["kms:EncryptionContext:standpipe:stream"] == [sending["Resource"].split("/")[1]]
 
 
 # --- Prometheus ---------------------------------------------------------------------------------

@@ -24,9 +24,14 @@ fn fails(setup: &Setup) -> (i32, String) {
 fn a_used_port_ends_the_start_with_one_line_that_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("data.sock");
     for variable in ["STANDPIPE_INGEST_LISTEN", "STANDPIPE_ADMIN_LISTEN"] {
-        let (code, error) = fails(&Setup::new("http://127.0.0.1:9").set(variable, &address));
+        let setup = Setup::new("http://127.0.0.1:9")
+            .set("STANDPIPE_INGEST_UNIX_SOCKET", socket.to_str().unwrap());
+        let (code, error) = fails(&setup.set(variable, &address));
         assert_eq!(code, 69, "{error}");
+        assert!(!socket.exists(), "nothing is left behind");
         let lines: Vec<&str> = error.lines().filter(|line| !line.starts_with('{')).collect();
         assert_eq!(lines.len(), 1, "{error}");
         assert!(lines[0].contains(&address), "{error}");
@@ -229,6 +234,32 @@ fn what_a_stop_can_not_deliver_is_named_and_the_exit_code_is_not_zero() {
     assert_eq!(status.code(), Some(74), "{log:?}");
     let lost = log.iter().find(|line| line["stream"] == "demo" && line["level"] == "ERROR");
     assert_eq!(lost.unwrap()["records"], 42, "{log:?}");
+}
+
+#[test]
+fn who_comes_to_the_unix_socket_while_the_rest_is_delivered_is_not_kept_waiting() {
+    let upstream = Upstream::start();
+    upstream.fault(&json!({"outage": "unavailable"}));
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("data.sock");
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_INGEST_UNIX_SOCKET", socket.to_str().unwrap())
+        .set("STANDPIPE_INGEST_WORKERS", "2")
+        .config("[stop]\ngrace_ms = 8000\ndeliver_ms = 7000\nquiet_ms = 100\n")
+        .start();
+    let mut client = Client::unix(&socket);
+    assert_eq!(client.request("POST", &Pipe::path("demo"), &[], b"x").status, 202);
+    drop(client);
+    pipe.signal("TERM");
+    wait_until("it delivers", || pipe.status()["phase"] == "flushing");
+    wait_until("nobody is let in", || UnixStream::connect(&socket).is_err());
+    assert!(!socket.exists(), "the path is free for the next process");
+    assert_eq!(pipe.status()["phase"], "flushing");
+    let next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    pipe.signal("INT");
+    assert_eq!(pipe.ended().0.code(), Some(74));
+    assert!(socket.exists(), "what the next process has stays");
+    drop(next);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod native;
 mod pipe;
+mod spool;
 mod upstream;
 mod wakeups;
 mod wire;

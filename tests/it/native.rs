@@ -269,8 +269,10 @@ fn delivered_says_what_is_true_when_the_wait_is_over() {
 #[test]
 fn a_stream_lifts_the_level_to_its_floor() {
     let upstream = Upstream::start();
-    let pipe =
-        Setup::new(&upstream.endpoint()).set("STANDPIPE_DEFAULTS_MIN_ACK", "delivered").start();
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_DEFAULTS_ACK", "delivered")
+        .set("STANDPIPE_DEFAULTS_MIN_ACK", "delivered")
+        .start();
     let answer = post(&mut pipe.client(), &[("standpipe-ack", "memory")], b"x");
     assert_eq!((answer.status, answer.header("standpipe-ack")), (200, Some("delivered")));
 }

@@ -79,7 +79,7 @@ pub struct Pipe {
 }
 
 impl Setup {
-    /// A pipe to `endpoint` with the stream `demo`, one worker, and batches that linger for 20 ms.
+    /// A pipe to `endpoint` with the stream `demo`, one worker, no spool, and batches that linger for 20 ms.
     pub fn new(endpoint: &str) -> Self {
         let config = format!(
             "[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -88,7 +88,23 @@ impl Setup {
         );
         let setup =
             Self { config, arguments: Vec::new(), environment: Vec::new(), before: String::new() };
-        setup.set("STANDPIPE_DEFAULTS_LINGER_MS", "20").set("STANDPIPE_STREAMS", "demo")
+        setup
+            .set("STANDPIPE_DEFAULTS_LINGER_MS", "20")
+            .set("STANDPIPE_DEFAULTS_ACK", "memory")
+            .set("STANDPIPE_STREAMS", "demo")
+    }
+
+    /// Gives it a spool and a key file in its own directory. Its level stays `memory` unless that is set.
+    pub fn spool(self) -> Self {
+        self.spool_in(".")
+    }
+
+    /// The same in a directory that another one can be given after it.
+    pub fn spool_in(self, directory: &str) -> Self {
+        self.set("STANDPIPE_SPOOL_DIR", &format!("{directory}/spool"))
+            .set("STANDPIPE_KEYS_PROVIDER", "file")
+            .set("STANDPIPE_KEYS_FILE", &format!("{directory}/key"))
+            .set("STANDPIPE_SPOOL_ALLOW_TMPFS", "true")
     }
 
     /// Adds TOML to the configuration file.

@@ -276,6 +276,46 @@ fn repeats_at_the_same_time_wait_for_the_first_even_when_its_client_has_gone() {
 }
 
 #[test]
+fn calls_whose_clients_have_gone_are_bounded_like_those_whose_clients_are_there() {
+    let upstream = Upstream::start();
+    upstream.fault(&json!({"outage": "unavailable"}));
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("STANDPIPE_INGEST_REPEATS_ENABLED", "true")
+        .set("STANDPIPE_INGEST_REQUESTS_MAX", "4")
+        .set("STANDPIPE_INGEST_DELIVERED_WAIT_MS", "60000")
+        .set("STANDPIPE_DEFAULTS_ACK", "delivered")
+        .start();
+    let accepted = || pipe.metric("standpipe_ingest_records_accepted_total", "");
+    let body = json!({"DeliveryStreamName": "demo", "Record": {"Data": "YQ=="}}).to_string();
+    let send_and_go = |id: &str| {
+        let target = ("x-amz-target", "Firehose_20150804.PutRecord");
+        let headers = [target, ("amz-sdk-invocation-id", id)];
+        let head = crate::http::head("POST", "/", &headers, body.len());
+        let mut client = pipe.client();
+        client.send(&[&head[..], body.as_bytes()].concat()).unwrap();
+        client
+    };
+    for call in 1..=4_u32 {
+        let _gone = send_and_go(&call.to_string());
+        wait_until("it is accepted", || accepted() >= f64::from(call));
+    }
+    wait_until("their clients have gone", || pipe.status()["requests"] == 0);
+    // As many again that wait for the first of them: they go with their clients.
+    for _ in 0..50 {
+        let _gone = send_and_go("1");
+    }
+    wait_until("their clients have gone", || pipe.status()["connections"] == 0);
+    let refused = call(&mut pipe.client(), "PutRecord", &body, &[("amz-sdk-invocation-id", "5")]);
+    let (status, kind, _) = error(&refused);
+    assert_eq!((status, kind.as_str()), (503, "ServiceUnavailableException"));
+    upstream.heal();
+    pipe.settle();
+    let again = call(&mut pipe.client(), "PutRecord", &body, &[("amz-sdk-invocation-id", "5")]);
+    assert_eq!(again.header("standpipe-ack"), Some("delivered"));
+    assert_eq!(upstream.records("demo").len(), 5);
+}
+
+#[test]
 fn a_refusal_is_not_remembered() {
     let upstream = Upstream::start();
     upstream.fault(&json!({"outage": "unavailable"}));

@@ -281,27 +281,6 @@ fn no_stream_at_all() {
 }
 
 #[test]
-fn durable_is_refused_and_never_weakened() {
-    let why = "must be \"memory\" or \"delivered\", not \"durable\"; that needs the spool, which this version does not have";
-    for key in ["ack", "min_ack"] {
-        let column = key.len() + 4;
-        check(
-            &format!(
-                "[defaults]\n{key} = \"durable\"\n[[streams]]\nname = \"b\"\n{key} = \"durable\""
-            ),
-            &[
-                &format!("2:{column}: defaults.{key} {why}"),
-                &format!("5:{column}: {key} of the stream \"b\" {why}"),
-            ],
-        );
-    }
-    check_variables(
-        &[A, ("STANDPIPE_STREAMS_A_MIN_ACK", "durable")],
-        &[&format!("STANDPIPE_STREAMS_A_MIN_ACK: min_ack of the stream \"a\" {why}")],
-    );
-}
-
-#[test]
 fn a_level_below_the_weakest_that_is_allowed() {
     check(
         "[defaults]\nack = \"memory\"\nmin_ack = \"delivered\"",

@@ -12,6 +12,12 @@ use crate::config::kind::Kind;
 use crate::config::reference;
 use crate::config::value::Value;
 
+/// A spool.
+const SPOOL: (&str, &str) = ("STANDPIPE_SPOOL_DIR", "/spool");
+
+/// A KMS key.
+const KEY: (&str, &str) = ("STANDPIPE_KEYS_KEY", "arn:aws:kms:eu-west-1:111122223333:key/mrk-1");
+
 /// A value for a key that is right, and not its default.
 fn sample(name: &str, kind: Kind, default: Option<&Value>) -> Value {
     match (kind, default) {
@@ -21,17 +27,23 @@ fn sample(name: &str, kind: Kind, default: Option<&Value>) -> Value {
                 Some(Value::Whole(number)) => *number,
                 _ => min,
             };
-            // A thousand keeps whole seconds whole.
-            let near = [default + 1_000, default + 1, default.saturating_sub(1)];
+            // A thousand keeps whole seconds whole. One stream has no more than all together.
+            let near = match name {
+                "stream_bytes_max" => [default - 1_000; 3],
+                _ => near(default),
+            };
             let right = near.into_iter().find(|number| (min..=max).contains(number));
             Value::Whole(right.unwrap_or_else(|| panic!("no other value for {name}")))
         }
-        (Kind::Word(words) | Kind::Level(words), _) => {
-            Value::Text(words[words.len() - 1].to_owned())
-        }
+        (Kind::Word(words), _) => Value::Text(words[words.len() - 1].to_owned()),
         (Kind::Text { .. }, _) => Value::Text(sample_text(name).to_owned()),
+        (Kind::List { .. }, _) => Value::List(vec![KEY.1.to_owned(), KEY.1.to_owned()]),
         (Kind::Switch, _) => panic!("{name} is a switch without a default"),
     }
+}
+
+fn near(number: u64) -> [u64; 3] {
+    [number + 1_000, number + 1, number.saturating_sub(1)]
 }
 
 fn sample_text(name: &str) -> &'static str {
@@ -43,7 +55,11 @@ fn sample_text(name: &str) -> &'static str {
         "endpoint" => "https://firehose.test",
         "proxy" => "http://proxy.test:3128",
         "filter" => "info,standpipe::forward=debug",
-        "unix_socket" | "token_file" | "ca_file" => "/a path/with \"quotes\" and @",
+        "key" => "arn:aws:kms:eu-west-1:111122223333:key/mrk-2",
+        "application" => "orders/eu@test",
+        "unix_socket" | "token_file" | "ca_file" | "dir" | "file" => {
+            "/a path/with \"quotes\" and @"
+        }
         _ => panic!("no sample for {name}"),
     }
 }
@@ -53,6 +69,19 @@ fn plain(value: &Value) -> String {
         Value::Switch(on) => on.to_string(),
         Value::Whole(number) => number.to_string(),
         Value::Text(text) => text.clone(),
+        Value::List(items) => items.join(","),
+    }
+}
+
+/// What has to be set beside a key for it to have a meaning.
+fn beside(table: &str, name: &str) -> Vec<(&'static str, &'static str)> {
+    match name {
+        "oversize" => vec![SPOOL, KEY],
+        "dir" => vec![KEY],
+        "provider" => vec![KEY, ("STANDPIPE_KEYS_FILE", "/key")],
+        _ if table.contains("spool") => vec![SPOOL, KEY],
+        _ if !table.contains("keys") || name == "key" => Vec::new(),
+        _ => vec![KEY],
     }
 }
 
@@ -61,12 +90,16 @@ fn check(head: &str, name: &str, variable: &str, value: &Value) {
     let streams = (STREAMS_VARIABLE, "my-stream");
     let text = format!("{head}\n{name} = {}\n", value.to_toml());
     let line = head.lines().count() + 1;
-    let from_file = loaded(&text, &[streams]);
+    let with = |more: &[(&str, &str)]| {
+        let beside = beside(head, name);
+        loaded(if more.is_empty() { &text } else { "" }, &[&[streams][..], &beside, more].concat())
+    };
+    let from_file = with(&[]);
     let shown = format!("{name} = {} # {FILE}:{line}\n", value.to_toml());
     assert!(from_file.show().contains(&shown), "{shown} is not in\n{}", from_file.show());
 
     let plain = plain(value);
-    let from_variable = loaded("", &[streams, (variable, &plain)]);
+    let from_variable = with(&[(variable, &plain)]);
     let shown = format!("{name} = {} # {variable}\n", value.to_toml());
     assert!(from_variable.show().contains(&shown), "{shown} is not in\n{}", from_variable.show());
     assert_eq!(from_variable.config, from_file.config);
@@ -97,12 +130,13 @@ fn every_key_can_be_set_in_the_file_and_in_the_environment_and_is_shown() {
 fn every_setting_reaches_the_stages() {
     let unseen = ["allow_unprotected", "window_ms", "entries_max", "bytes_max"];
     let mut draft = Draft::default();
-    let before = loaded("", &[(STREAMS_VARIABLE, "a")]).config;
     for key in KEYS.iter().filter(|key| !unseen.contains(&key.name)) {
         let default = (key.field)(&mut draft).value();
         let value = plain(&sample(key.name, key.kind, default.as_ref()));
         let name = variable(key.table, key.name);
-        let after = loaded("", &[(STREAMS_VARIABLE, "a"), (&name, &value)]).config;
+        let beside = [&[(STREAMS_VARIABLE, "a")][..], &beside(key.table, key.name)].concat();
+        let before = loaded("", &beside).config;
+        let after = loaded("", &[&beside[..], &[(&name, &value)]].concat()).config;
         assert_ne!(before, after, "{name}");
     }
     let text = "[ingest]\nlisten = \"0.0.0.0:1\"\nallow_unprotected = true\n\
@@ -127,10 +161,14 @@ fn every_default_is_within_its_bounds_and_every_bound_fits_its_field() {
                     assert_eq!(field.set(&Value::Whole(bound)), Some(()), "{name} = {bound}");
                 }
             }
-            Kind::Word(words) | Kind::Level(words) => {
+            Kind::Word(words) => {
                 for word in words {
                     assert_eq!(field.set(&Value::Text((*word).to_owned())), Some(()), "{name}");
                 }
+            }
+            Kind::List { .. } => {
+                let list = Value::List(vec![KEY.1.to_owned()]);
+                assert_eq!(field.set(&list), Some(()), "{name}");
             }
             Kind::Switch => assert_eq!(field.set(&Value::Switch(true)), Some(()), "{name}"),
             Kind::Text { .. } => {

@@ -13,10 +13,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Credentials, StartError, Upstream};
+use super::{BadUpstream, Credentials, Upstream};
 
 /// The client for this upstream.
-pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, StartError> {
+pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, BadUpstream> {
     check_endpoint(upstream)?;
     let proxy = proxy(upstream)?;
     let is_plain = upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
@@ -26,7 +26,7 @@ pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, Start
     }
     let (context, roots) = tls_context(upstream)?;
     if roots.is_empty() && !is_plain {
-        return Err(StartError::NoCertificates);
+        return Err(BadUpstream::NoCertificates);
     }
     let connector = move || {
         Connector::builder()
@@ -48,29 +48,29 @@ pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, Start
     Ok(client)
 }
 
-fn check_endpoint(upstream: &Upstream) -> Result<(), StartError> {
+fn check_endpoint(upstream: &Upstream) -> Result<(), BadUpstream> {
     let Some(endpoint) = &upstream.endpoint else { return Ok(()) };
     let is_good = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
         uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
     });
-    if is_good { Ok(()) } else { Err(StartError::Endpoint { url: endpoint.clone() }) }
+    if is_good { Ok(()) } else { Err(BadUpstream::Endpoint { url: endpoint.clone() }) }
 }
 
 /// The configured proxy for HTTPS, and none out of the environment.
 ///
 /// The addresses from which credentials come are asked over plain HTTP, and so never through it.
-fn proxy(upstream: &Upstream) -> Result<ProxyConfig, StartError> {
+fn proxy(upstream: &Upstream) -> Result<ProxyConfig, BadUpstream> {
     match &upstream.proxy {
         None => Ok(ProxyConfig::disabled()),
         Some(url) => ProxyConfig::https(url.as_str())
-            .map_err(|error| StartError::Proxy { message: error.to_string() }),
+            .map_err(|error| BadUpstream::Proxy { message: error.to_string() }),
     }
 }
 
 /// What is trusted: the system's certificates as far as they can be read, and those of the CA file, all
 /// of which have to be.
-fn tls_context(upstream: &Upstream) -> Result<(TlsContext, RootCertStore), StartError> {
-    let bad = |message: String| StartError::CaFile {
+fn tls_context(upstream: &Upstream) -> Result<(TlsContext, RootCertStore), BadUpstream> {
+    let bad = |message: String| BadUpstream::CaFile {
         path: upstream.ca_file.clone().unwrap_or_default(),
         message,
     };
@@ -108,11 +108,11 @@ mod tests {
         assert!(upstream(|_| ()).is_ok());
         assert!(upstream(|u| u.endpoint = Some("http://127.0.0.1:1/".into())).is_ok());
         let endpoint = upstream(|u| u.endpoint = Some("127.0.0.1:1".into()));
-        assert!(matches!(endpoint, Err(StartError::Endpoint { .. })));
+        assert!(matches!(endpoint, Err(BadUpstream::Endpoint { .. })));
         let proxy = upstream(|u| u.proxy = Some("::".into()));
-        assert!(matches!(proxy, Err(StartError::Proxy { .. })));
+        assert!(matches!(proxy, Err(BadUpstream::Proxy { .. })));
         let ca_file = upstream(|u| u.ca_file = Some("/nonexistent/ca.pem".into()));
-        assert!(matches!(ca_file, Err(StartError::CaFile { .. })));
+        assert!(matches!(ca_file, Err(BadUpstream::CaFile { .. })));
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             fs::write(file.path(), pem).unwrap();
             let upstream =
                 Upstream { ca_file: Some(file.path().to_owned()), ..Upstream::default() };
-            matches!(http_client(&upstream), Err(StartError::CaFile { .. }))
+            matches!(http_client(&upstream), Err(BadUpstream::CaFile { .. }))
         };
         assert!(refused("nothing of the kind"));
         for middle in ["not base64!", "AAAA", ""] {
