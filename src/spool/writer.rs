@@ -402,7 +402,9 @@ impl Writer {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
             match why {
                 // The first key of a life takes a moment.
-                NotDurable::NoKey => tracing::debug!(stream = %self.stream, detail = %message, "no key yet"),
+                NotDurable::NoKey => {
+                    tracing::debug!(stream = %self.stream, detail = %message, "no key yet")
+                }
                 NotDurable::DiskFailed => tracing::error!(
                     stream = %self.stream,
                     detail = %message,
