@@ -187,8 +187,10 @@ impl Scanner {
     }
 
     /// The index and the length of the next frame of records, if its head is where it has to be and was read already.
+    ///
+    /// Not while its surroundings are looked at: what was read of those would be forgotten for it.
     pub(super) fn next_frame(&mut self) -> Option<(u32, usize)> {
-        if self.look.is_some() {
+        if self.look.is_some() || matches!(self.doubt, Doubt::Following(_)) {
             return None;
         }
         let head = self.head_at(self.at).ok().flatten()?;
@@ -262,6 +264,10 @@ impl Scanner {
     fn walk(&mut self, asks: impl Fn(u32) -> bool) -> Result<Walked, NeedBytes> {
         let offset = self.at;
         let is_needed = asks(self.index);
+        if is_needed {
+            // It may be needed by now although it was not when its surroundings were to be looked at.
+            self.doubt = Doubt::Unknown;
+        }
         if let Doubt::Following(head) = self.doubt {
             let after = offset + to_u64(head.frame_bytes());
             let is_sound = match self.head_at(after)? {
