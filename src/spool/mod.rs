@@ -31,14 +31,14 @@ mod counts;
 mod cursor;
 mod dirs;
 #[cfg(test)]
-pub(crate) mod double;
-#[cfg(test)]
 mod faulty;
 mod frame;
 mod fs;
 #[cfg(test)]
 mod golden_tests;
 mod handle;
+#[cfg(test)]
+pub(crate) mod handle_testing;
 mod header;
 mod keyring;
 mod letter;
