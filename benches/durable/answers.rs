@@ -12,7 +12,7 @@ use crate::common::stats::Spread;
 use crate::disk::Disk;
 use crate::plain::Plain;
 use crate::spooled::Spooled;
-use crate::stage::{Burden, SINGLE, Stage, durable};
+use crate::stage::{Burden, SINGLE, Spool, Stage, durable};
 
 /// How many connections there are, case by case.
 pub(crate) const CONNECTIONS: [u16; 4] = [1, 8, 64, 256];
@@ -83,8 +83,8 @@ pub(crate) async fn measure(args: &Args, disk: &Disk, connections: u16) -> Resul
     let burden = Burden { connections, pace: None, time: args.time(), requests };
     let folder = disk.folder(&format!("answers-{connections}"))?;
     let mut plain = Plain::start(&burden, &folder).await?;
-    let mut piped =
-        Stage::set(&burden, |sink| durable(sink, &folder, &streams, DISK_BYTES)).await?;
+    let spool = Spool { folder, bytes_max: DISK_BYTES, threads: args.spool_threads };
+    let mut piped = Stage::set(&burden, |sink| durable(sink, &spool, &streams)).await?;
     let mut in_memory = Stage::set(&burden, pipe::in_memory).await?;
     let requests = if args.quick { 20 } else { 400 };
     plain.warm_up(requests).await?;

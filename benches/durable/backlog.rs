@@ -1,7 +1,6 @@
 //! A backlog: starts with it and without, and how it is replayed.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::args::{Args, Role};
 use crate::common::child::Actor;
@@ -12,7 +11,7 @@ use crate::common::records::STREAM;
 use crate::disk::{self, Disk};
 use crate::drain::{self, Drain};
 use crate::fill::{self, Filled, RECORD_BYTES};
-use crate::stage::durable;
+use crate::stage::{Spool, durable};
 
 /// The names of the two measurements, for filters.
 pub(crate) const START: &str = "start";
@@ -74,15 +73,19 @@ fn records(args: &Args) -> u64 {
 /// Fills a backlog and measures what was asked for.
 pub(crate) async fn measure(args: &Args, disk: &Disk) -> Result<Backlog, Fault> {
     let (mut sink_actor, sink) = Actor::server(Role::Sink.as_str(), &[]).await?;
-    let place = Place { sink, folder: disk.folder("backlog")?, bytes_max: disk_bytes(args) };
-    let empty = Place { folder: disk.folder("no-backlog")?, ..place.clone() };
+    let spool = |name| {
+        let folder = disk.folder(name)?;
+        Ok(Spool { folder, bytes_max: disk_bytes(args), threads: args.spool_threads })
+    };
+    let place = Place { sink, spool: spool("backlog")? };
+    let empty = Place { sink, spool: spool("no-backlog")? };
     let mut ledger = Ledger::new(sink);
 
     sink_actor.ask("refuse").await?;
     let pipe = place.start().await?;
     let filled = fill::fill(pipe.data, records(args), &mut ledger).await?;
     let stop_s = pipe.stop().await?.as_secs_f64();
-    let segment_bytes = disk::segment_bytes(&place.folder)?;
+    let segment_bytes = disk::segment_bytes(&place.spool.folder)?;
 
     let starts = if args.wants(START) {
         let mut starts = Starts::default();
@@ -97,7 +100,7 @@ pub(crate) async fn measure(args: &Args, disk: &Disk) -> Result<Backlog, Fault> 
         None
     };
     let drain = if args.wants(REPLAY) {
-        disk::forget(&place.folder)?;
+        disk::forget(&place.spool.folder)?;
         sink_actor.ask("accept").await?;
         let mut pipe = place.start().await?;
         let drain = drain::watch(&mut pipe, &ledger).await?;
@@ -113,14 +116,13 @@ pub(crate) async fn measure(args: &Args, disk: &Disk) -> Result<Backlog, Fault> 
 #[derive(Debug, Clone)]
 struct Place {
     sink: SocketAddr,
-    folder: PathBuf,
-    bytes_max: u64,
+    spool: Spool,
 }
 
 impl Place {
     async fn start(&self) -> Result<Pipe, Fault> {
         let streams = [STREAM.to_owned()];
-        Pipe::start(&durable(self.sink, &self.folder, &streams, self.bytes_max)).await
+        Pipe::start(&durable(self.sink, &self.spool, &streams)).await
     }
 
     /// One start, and a stop in order: a life that was killed is another case.

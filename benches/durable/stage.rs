@@ -1,7 +1,7 @@
 //! A Standpipe with a sink of its own, and the load that it is put under.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -87,19 +87,26 @@ impl Stage {
     }
 }
 
-/// A configuration with a spool in `folder`, and all `streams` at the durable level.
-pub(crate) fn durable(
-    sink: SocketAddr,
-    folder: &Path,
-    streams: &[String],
-    spool_bytes_max: u64,
-) -> String {
+/// A spool as it is configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Spool {
+    /// Where it is, and its key file.
+    pub(crate) folder: PathBuf,
+    /// The most bytes on disk.
+    pub(crate) bytes_max: u64,
+    /// How many threads there are, if that is not left to the default.
+    pub(crate) threads: Option<u32>,
+}
+
+/// A configuration with a spool, and all `streams` at the durable level.
+pub(crate) fn durable(sink: SocketAddr, spool: &Spool, streams: &[String]) -> String {
     let mut text = pipe::common(sink);
-    let folder = folder.display();
-    text.push_str(&format!(
-        "[spool]\ndir = \"{folder}/spool\"\nbytes_max = {spool_bytes_max}\n\
-         [keys]\nprovider = \"file\"\nfile = \"{folder}/key\"\n"
-    ));
+    let (folder, bytes_max) = (spool.folder.display(), spool.bytes_max);
+    text.push_str(&format!("[spool]\ndir = \"{folder}/spool\"\nbytes_max = {bytes_max}\n"));
+    if let Some(threads) = spool.threads {
+        text.push_str(&format!("threads = {threads}\n"));
+    }
+    text.push_str(&format!("[keys]\nprovider = \"file\"\nfile = \"{folder}/key\"\n"));
     for stream in streams {
         text.push_str(&format!("[[streams]]\nname = \"{stream}\"\nack = \"durable\"\n"));
     }

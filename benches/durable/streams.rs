@@ -1,6 +1,6 @@
 //! Durable answers with the load on many streams against those with the load on one.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::args::Args;
@@ -11,7 +11,7 @@ use crate::common::records::{Requests, STREAM};
 use crate::common::stats::Spread;
 use crate::disk::Disk;
 use crate::spooled::Spooled;
-use crate::stage::{Burden, SINGLE, Stage, durable};
+use crate::stage::{Burden, SINGLE, Spool, Stage, durable};
 
 /// How the load comes: as fast as answers, and in a pace that a disk can stand with a sync for each.
 pub(crate) const PACES: [Option<u32>; 2] = [None, Some(500)];
@@ -72,9 +72,9 @@ pub(crate) fn name(pace: Option<u32>) -> String {
 /// Measures the case of this pace.
 pub(crate) async fn measure(args: &Args, disk: &Disk, pace: Option<u32>) -> Result<Streams, Fault> {
     let folder = |which| disk.folder(&format!("streams-{}/{which}", pace.unwrap_or(0)));
-    let mut one = set(args, pace, &folder("one")?, &[STREAM.to_owned()]).await?;
+    let mut one = set(args, pace, folder("one")?, &[STREAM.to_owned()]).await?;
     let names: Vec<String> = (0..args.streams).map(|n| format!("{STREAM}-{n}")).collect();
-    let mut many = set(args, pace, &folder("many")?, &names).await?;
+    let mut many = set(args, pace, folder("many")?, &names).await?;
     // So that each stream has had its first segment.
     let requests = u64::from(args.streams.div_ceil(u32::from(CONNECTIONS))) * 2;
     one.warm_up(requests).await?;
@@ -104,10 +104,11 @@ pub(crate) async fn measure(args: &Args, disk: &Disk, pace: Option<u32>) -> Resu
 async fn set(
     args: &Args,
     pace: Option<u32>,
-    folder: &Path,
+    folder: PathBuf,
     streams: &[String],
 ) -> Result<Stage, Fault> {
     let requests = Arc::new(Requests::new(SINGLE, streams));
     let burden = Burden { connections: CONNECTIONS, pace, time: args.time(), requests };
-    Stage::set(&burden, |sink| durable(sink, folder, streams, DISK_BYTES)).await
+    let spool = Spool { folder, bytes_max: DISK_BYTES, threads: args.spool_threads };
+    Stage::set(&burden, |sink| durable(sink, &spool, streams)).await
 }
