@@ -12,6 +12,11 @@ impl Scrape {
         Self { text }
     }
 
+    /// The series of this name whose labels have this text, as they stand there.
+    pub(crate) fn series(&self, name: &str, label: &str) -> impl Iterator<Item = &str> {
+        self.text.lines().filter(move |line| line.starts_with(name) && line.contains(label))
+    }
+
     /// The sum over all series of this name. 0 when there is none.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         let values = self.text.lines().filter_map(|line| {

@@ -83,7 +83,7 @@ pub(crate) async fn measure(args: &Args, disk: &Disk, connections: u16) -> Resul
     let burden = Burden { connections, pace: None, time: args.time(), requests };
     let folder = disk.folder(&format!("answers-{connections}"))?;
     let mut plain = Plain::start(&burden, &folder).await?;
-    let spool = Spool { folder, bytes_max: DISK_BYTES, threads: args.spool_threads };
+    let spool = Spool { folder, bytes_max: DISK_BYTES, settings: args.spool_settings.clone() };
     let mut piped = Stage::set(&burden, |sink| durable(sink, &spool, &streams)).await?;
     let mut in_memory = Stage::set(&burden, pipe::in_memory).await?;
     let requests = if args.quick { 20 } else { 400 };

@@ -25,9 +25,9 @@ pub(crate) struct Args {
     /// How many streams there are in the case of many
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) streams: u32,
-    /// How many threads the spool has. Otherwise it is its own default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) spool_threads: Option<u32>,
+    /// What else is said of the spool in the configuration, such as threads=8. May be repeated
+    #[arg(long = "spool", value_name = "KEY=VALUE")]
+    pub(crate) spool_settings: Vec<String>,
     /// Where the spool and the plain file are, in a folder of their own that is removed at the end. It
     /// has to be on a disk
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_TARGET_TMPDIR"))]

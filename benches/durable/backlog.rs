@@ -75,7 +75,7 @@ pub(crate) async fn measure(args: &Args, disk: &Disk) -> Result<Backlog, Fault> 
     let (mut sink_actor, sink) = Actor::server(Role::Sink.as_str(), &[]).await?;
     let spool = |name| {
         let folder = disk.folder(name)?;
-        Ok(Spool { folder, bytes_max: disk_bytes(args), threads: args.spool_threads })
+        Ok(Spool { folder, bytes_max: disk_bytes(args), settings: args.spool_settings.clone() })
     };
     let place = Place { sink, spool: spool("backlog")? };
     let empty = Place { sink, spool: spool("no-backlog")? };

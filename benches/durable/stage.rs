@@ -77,6 +77,11 @@ impl Stage {
         let sample = measure::server(self.pipe.pid(), &self.drive, Some(&mut self.ledger)).await?;
         let after = self.pipe.scrape().await?;
         self.pipe.pass_on_remarks();
+        if sample.refused > 0 {
+            // Whoever reads figures wants to know why.
+            let answers = after.series("standpipe_ingest_requests_total", "protocol=\"native\"");
+            answers.filter(|line| !line.ends_with(" 0")).for_each(|line| eprintln!("{line}"));
+        }
         let spooled = Spooled::between(&before, &after, &sample);
         Ok((sample, spooled))
     }
@@ -94,8 +99,8 @@ pub(crate) struct Spool {
     pub(crate) folder: PathBuf,
     /// The most bytes on disk.
     pub(crate) bytes_max: u64,
-    /// How many threads there are, if that is not left to the default.
-    pub(crate) threads: Option<u32>,
+    /// What else is said of it.
+    pub(crate) settings: Vec<String>,
 }
 
 /// A configuration with a spool, and all `streams` at the durable level.
@@ -103,8 +108,9 @@ pub(crate) fn durable(sink: SocketAddr, spool: &Spool, streams: &[String]) -> St
     let mut text = pipe::common(sink);
     let (folder, bytes_max) = (spool.folder.display(), spool.bytes_max);
     text.push_str(&format!("[spool]\ndir = \"{folder}/spool\"\nbytes_max = {bytes_max}\n"));
-    if let Some(threads) = spool.threads {
-        text.push_str(&format!("threads = {threads}\n"));
+    for setting in &spool.settings {
+        text.push_str(setting);
+        text.push('\n');
     }
     text.push_str(&format!("[keys]\nprovider = \"file\"\nfile = \"{folder}/key\"\n"));
     for stream in streams {

@@ -109,6 +109,6 @@ async fn set(
 ) -> Result<Stage, Fault> {
     let requests = Arc::new(Requests::new(SINGLE, streams));
     let burden = Burden { connections: CONNECTIONS, pace, time: args.time(), requests };
-    let spool = Spool { folder, bytes_max: DISK_BYTES, threads: args.spool_threads };
+    let spool = Spool { folder, bytes_max: DISK_BYTES, settings: args.spool_settings.clone() };
     Stage::set(&burden, |sink| durable(sink, &spool, streams)).await
 }
