@@ -26,6 +26,7 @@ const BITMAP: u8 = 2;
 pub(super) const BITMAP_BYTES_MAX: usize = BATCH_RECORDS_MAX.div_ceil(8);
 
 /// The longest entry, in bytes.
+#[cfg(test)]
 pub(super) const ENTRY_BYTES_MAX: usize = 1 + 1 + 4 + 2 + BITMAP_BYTES_MAX + MAC_BYTES;
 
 /// One thing that a note says.
