@@ -11,10 +11,13 @@
 )]
 
 mod faults;
+mod format;
 mod http;
+mod kills;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod load;
 mod native;
 mod pipe;
 mod spool;

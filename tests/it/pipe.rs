@@ -150,6 +150,21 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Pipe {
+        let mut pipe = self.begin();
+        wait_until("it listens", || {
+            if !pipe.listens()
+                && let Ok(Some(status)) = pipe.child.try_wait()
+            {
+                panic!("it ended with {status}: {:?}", pipe.log.lock().unwrap());
+            }
+            !pipe.data.is_empty()
+        });
+        wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
+        pipe
+    }
+
+    /// Starts it and waits for nothing: its addresses are not known yet.
+    pub fn begin(&self) -> Pipe {
         let directory = tempfile::tempdir().unwrap();
         let mut child = self.command(&directory).spawn().unwrap();
         let log = Log::default();
@@ -157,26 +172,8 @@ impl Setup {
             collect(BufReader::new(child.stderr.take().unwrap()), &log),
             collect(BufReader::new(child.stdout.take().unwrap()), &log),
         ];
-        let mut pipe = Pipe {
-            data: String::new(),
-            admin: String::new(),
-            _directory: directory,
-            child,
-            log,
-            readers,
-        };
-        wait_until("it listens", || {
-            let listening = pipe.log_lines("listening").into_iter().next();
-            if let Some(line) = listening {
-                pipe.data = line["data"].as_str().unwrap().to_owned();
-                pipe.admin = line["admin"].as_str().unwrap().to_owned();
-            } else if let Ok(Some(status)) = pipe.child.try_wait() {
-                panic!("it ended with {status}: {:?}", pipe.log.lock().unwrap());
-            }
-            !pipe.data.is_empty()
-        });
-        wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
-        pipe
+        let (data, admin) = (String::new(), String::new());
+        Pipe { data, admin, _directory: directory, child, log, readers }
     }
 }
 
@@ -193,6 +190,20 @@ fn collect(lines: impl BufRead + Send + 'static, log: &Log) -> JoinHandle<()> {
 }
 
 impl Pipe {
+    /// Whether it listens by now; then its addresses are known.
+    pub fn listens(&mut self) -> bool {
+        if let Some(line) = self.log_lines("listening").first() {
+            self.data = line["data"].as_str().unwrap().to_owned();
+            self.admin = line["admin"].as_str().unwrap().to_owned();
+        }
+        !self.data.is_empty()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// A new connection to the data listener.
     pub fn client(&self) -> Client {
         Client::tcp(&self.data)
