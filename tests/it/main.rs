@@ -12,6 +12,7 @@
 
 mod faults;
 mod format;
+mod full_disk;
 mod http;
 mod kills;
 mod ledger;
@@ -20,6 +21,7 @@ mod limits;
 mod load;
 mod native;
 mod pipe;
+mod place;
 mod spool;
 mod upstream;
 mod wakeups;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::Client;
+use crate::place::Place;
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,6 +64,8 @@ pub struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     before: String,
+    /// The words of a command that runs it.
+    runner: Vec<String>,
 }
 
 #[expect(clippy::disallowed_types, reason = "lines of a log, in a test")]
@@ -86,8 +89,13 @@ impl Setup {
              [upstream]\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\
              [log]\nformat = \"json\"\n"
         );
-        let setup =
-            Self { config, arguments: Vec::new(), environment: Vec::new(), before: String::new() };
+        let setup = Self {
+            config,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            before: String::new(),
+            runner: Vec::new(),
+        };
         setup
             .set("STANDPIPE_DEFAULTS_LINGER_MS", "20")
             .set("STANDPIPE_DEFAULTS_ACK", "memory")
@@ -111,6 +119,13 @@ impl Setup {
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self
+    }
+
+    /// Runs it inside a place, with its spool there and its key file outside.
+    pub fn inside(mut self, place: &Place, keys: &TempDir) -> Self {
+        self.runner = place.words().to_vec();
+        self.spool_in(place.path().to_str().unwrap())
+            .set("STANDPIPE_KEYS_FILE", keys.path().join("key").to_str().unwrap())
     }
 
     /// Runs these words of the shell before it, in the same process.
@@ -137,7 +152,7 @@ impl Setup {
         std::fs::write(&file, &self.config).unwrap();
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{} exec \"$0\" \"$@\"", self.before));
-        command.arg(env!("CARGO_BIN_EXE_standpipe"));
+        command.args(&self.runner).arg(env!("CARGO_BIN_EXE_standpipe"));
         command.args(words).arg("--config").arg(file).args(&self.arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");

@@ -46,6 +46,11 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
+    /// The key of its KMS.
+    pub fn key_arn(&self) -> &str {
+        self.emulator.as_ref().unwrap().key_arn()
+    }
+
     /// Ends it: connections are refused from now on.
     pub fn go_away(&mut self) {
         self.emulator.take().unwrap().stop().unwrap();
