@@ -10,7 +10,7 @@ use crate::format;
 use crate::http::Answer;
 use crate::kills::identity;
 use crate::ledger::Ledger;
-use crate::pipe::{Pipe, Setup, wait_until};
+use crate::pipe::{PATIENCE, Pipe, Setup, is_true_within, wait_until};
 use crate::place::Place;
 use crate::upstream::Upstream;
 
@@ -64,11 +64,12 @@ fn readyz(pipe: &Pipe) -> (u16, String) {
 /// Everything that was answered for is delivered, and the spool is empty but for what is open.
 #[track_caller]
 fn drains(pipe: &Pipe, upstream: &Upstream, ledger: &Ledger) -> usize {
-    wait_until("the spool is empty", || {
+    let is_empty = is_true_within(PATIENCE / 6, || {
         let sum = |name: &str| pipe.metric(name, "");
         let left = ["spool_records", "spool_segments_uncounted", "pipeline_records_in_memory"];
         left.iter().all(|what| sum(&format!("standpipe_{what}")) == 0.0)
     });
+    assert!(is_empty, "the spool stays full: {:#} {:#?}", pipe.status(), pipe.log_lines(""));
     identity(pipe);
     ledger.check(upstream.records("demo").values())
 }
@@ -150,8 +151,8 @@ fn stops_on_a_full_disk(is_killed_after: bool) {
     }
     let in_memory = pipe.metric("standpipe_pipeline_records_in_memory", "");
     assert!(in_memory >= 1_000.0, "{in_memory} records are in memory alone");
-    wait_until("copies were refused for a while", || {
-        pipe.metric("standpipe_forward_spills_refused_total", "") >= 0.0
+    wait_until("copies were refused", || {
+        pipe.metric("standpipe_forward_records_not_spilled_total", "") > 0.0
     });
     let (status, log) = pipe.stop();
     assert!(status.success(), "{log:?}");
