@@ -76,7 +76,13 @@ pub(super) fn prepare(storage: &dyn Storage, config: &Config) -> Result<Lock, St
         let path = path.to_owned();
         move |error| StartError::Io { path, error }
     };
-    fs::create_dirs(storage, dir).map_err(io(dir))?;
+    match fs::ensure_dir(storage, dir) {
+        // Who may not even read the folder above has not made this one.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            fs::create_dirs(storage, dir).map_err(io(dir))?;
+        }
+        made => made.map_err(io(dir))?,
+    }
     let lock_path = dir.join(LOCK);
     let lock = storage.lock(&lock_path).map_err(|error| match error {
         LockError::InUse => StartError::InUse { dir: dir.clone() },
@@ -87,7 +93,7 @@ pub(super) fn prepare(storage: &dyn Storage, config: &Config) -> Result<Lock, St
     }
     for name in [STREAMS, QUARANTINE, DEAD_LETTERS] {
         let path = dir.join(name);
-        fs::create_dirs(storage, &path).map_err(io(&path))?;
+        fs::ensure_dir(storage, &path).map_err(io(&path))?;
     }
     Ok(lock)
 }

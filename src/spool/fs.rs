@@ -112,16 +112,33 @@ impl From<io::Error> for LockError {
 }
 
 /// Makes `path` and whatever folder above it is missing, and makes the names of all of those durable.
+///
+/// That of a folder which is there already was made by somebody else.
 pub(super) fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let is_new = match storage.create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && parent.is_some() => {
-            create_dirs(storage, parent.unwrap_or(path))?;
-            storage.create_dir(path)?
+    if create_all(storage, path)? { storage.sync_dir(above(path)) } else { Ok(()) }
+}
+
+/// Makes the folder `path` and makes its name durable, also when it is there already: whoever made it may
+/// have died, or failed, just before that.
+pub(super) fn ensure_dir(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    create_all(storage, path)?;
+    storage.sync_dir(above(path))
+}
+
+/// Makes `path`, and makes the names of those durable that are made above it. Says whether it was not there.
+fn create_all(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
+    match storage.create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && above(path) != path => {
+            create_dirs(storage, above(path))?;
+            storage.create_dir(path)
         }
-        made => made?,
-    };
-    if is_new { storage.sync_dir(parent.unwrap_or(Path::new("."))) } else { Ok(()) }
+        made => made,
+    }
+}
+
+/// The folder that `path` lies in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a whole file of at most `bytes_max`.

@@ -45,6 +45,8 @@ mod letter;
 mod log;
 mod look;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod note;
 mod noted;
@@ -54,6 +56,7 @@ mod payload;
 mod pool;
 mod reader;
 mod registry;
+mod retry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;

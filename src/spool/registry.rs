@@ -23,7 +23,7 @@ use super::names::{self, FileName};
 use super::old::Found;
 use super::onward::Onward;
 use super::pool::Places;
-use super::reader::{Reader, Retry};
+use super::reader::{Reader, Waits};
 use super::shared::Shared;
 use super::trouble::Trouble;
 use super::writer::Writer;
@@ -148,6 +148,7 @@ impl Registry {
                 stream: ends.stream.clone(),
                 kind,
                 dir,
+                has_dir: false,
                 share: Arc::clone(share),
                 bytes_max,
                 last_id: last_id.max(quarantined.unwrap_or(0)),
@@ -155,6 +156,7 @@ impl Registry {
                 left: BTreeMap::new(),
                 looked_at: None,
                 refused_bytes: 0,
+                litter: Vec::new(),
             }
         };
         let mut letters = log(Kind::DeadLetters);
@@ -200,7 +202,9 @@ impl Registry {
             looks_at: (!found.is_empty()).then(Instant::now),
             found,
             segments: BTreeMap::new(),
-            retry: Retry::default(),
+            pass: None,
+            notes_left: Vec::new(),
+            waits: Waits::default(),
             is_over: false,
         }
     }
