@@ -26,7 +26,9 @@ impl Writer {
         self.counts.written.add(records);
         self.counts.written_bytes.add(bytes);
         self.shared.ring.used(&self.stream, bytes);
-        if let Some(had) = self.trouble.proved_over() {
+        if let Some(had) = self.trouble.proved_over()
+            && had != NotDurable::NoKey
+        {
             let reason = had.as_str();
             tracing::info!(stream = %self.stream, reason, "the spool takes durable records again");
         }

@@ -14,7 +14,9 @@
 //! Pure: it reads no file.
 
 use super::cursor::Cursor;
-use super::seal::{MAC_BYTES, SegmentKeys};
+#[cfg(test)]
+use super::seal::MAC_BYTES;
+use super::seal::SegmentKeys;
 use crate::record::BATCH_RECORDS_MAX;
 
 const MAGIC: [u8; 8] = *b"STPIPE\0N";
