@@ -7,11 +7,11 @@
 //! ```
 //!
 //! What came while a sync was under way is the next group. After an error nothing is tried again: the group
-//! fails, its segment is over, and before another one is begun some time passes. It reads no segment.
+//! fails, its segment is over, and before another one is begun some time passes. It reads no segment
+//! but those of dead letters that are replayed.
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -20,15 +20,16 @@ use super::counts::Counts;
 use super::handle::{ReaderJob, Wake, WriterJob};
 use super::header::Kind;
 use super::letter;
-use super::log::{Log, LogError, Over};
+use super::log::{Log, LogError};
 use super::metrics::WriterMetrics;
 use super::onward::Onward;
 use super::pool::{Actor, Turn};
 use super::segment::{Laid, records_payload};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
-use super::words::{Letter, Spill, Word};
-use crate::pipeline::{Batch, NotDurable, Origin, Outflow, Ticket, Word as Settled};
+use super::words::{Letter, Spill};
+use crate::pipeline::{Batch, NotDurable, Outflow, Ticket};
 use crate::record::StreamName;
 
 /// How often an idle writer looks whether it could write.
@@ -54,6 +55,7 @@ pub(super) struct Writer {
     pub(super) pending: Vec<(Kept, Laid)>,
     pub(super) pending_letters: Vec<(Kept, Laid)>,
     pub(super) onward: Onward,
+    pub(super) shelf: Shelf,
 }
 
 /// One thing that is to be kept.
@@ -84,37 +86,47 @@ impl Actor for Writer {
     fn turn(&mut self, now: Instant) -> Turn {
         let (group, is_end) = self.take();
         if self.is_over {
-            group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
-            return Turn::Idle;
+            self.shelf = Shelf::default();
+            return self.refuse(group);
         }
-        match self.look(now) {
-            Ok(()) => {
-                for kept in group {
-                    self.keep(now, kept);
-                }
-                self.commit(now, Kind::Records);
-                self.commit(now, Kind::DeadLetters);
+        let looked = self.look(now, is_end);
+        for kept in group {
+            match looked {
+                Err(why) if !is_no_obstacle(&kept, why) => self.fail(kept, why),
+                _ => self.keep(now, kept),
             }
-            Err(why) => group.into_iter().for_each(|kept| self.fail(kept, why)),
         }
+        self.commit(now, Kind::Records);
+        self.commit(now, Kind::DeadLetters);
         if is_end {
             self.is_over = true;
             self.outflow.set_obstacle(Some(NotDurable::Stopping));
         }
         let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
         self.shared.speaker.say(due);
+        let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
         }
-        self.rest(now)
+        self.rest(now).or_sooner(shelf)
     }
 }
 
 impl Writer {
+    /// After the end nothing is taken any more, and nobody waits in vain.
+    fn refuse(&self, group: Vec<Kept>) -> Turn {
+        let is_all = group.is_empty();
+        group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
+        if self.outflow.rest() {
+            self.shared.post.ring_all();
+        }
+        if is_all { Turn::Idle } else { Turn::Again }
+    }
+
     /// Takes what makes the next group out of the queues. Says whether it is the last one.
-    fn take(&self) -> (Vec<Kept>, bool) {
+    fn take(&mut self) -> (Vec<Kept>, bool) {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < self.shared.config.group_bytes_max {
@@ -124,6 +136,10 @@ impl Writer {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
+                    Ok(WriterJob::Replay(replay)) => {
+                        self.shelf.ask(replay);
+                        continue;
+                    }
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -134,16 +150,21 @@ impl Writer {
         (group, false)
     }
 
-    /// Whether anything can be written now. A trouble that is not over yet is not looked at again.
-    fn look(&mut self, now: Instant) -> Result<(), NotDurable> {
-        if let Some(why) = self.trouble.waits(now) {
+    /// Whether anything can be written now. A trouble that is not over yet is not looked at again, unless it
+    /// is the last time, or a stop has just made room.
+    fn look(&mut self, now: Instant, is_end: bool) -> Result<(), NotDurable> {
+        let has_new_room = |why: NotDurable| self.shared.is_stopping() && is_about_room(why);
+        if let Some(why) = self.trouble.waits(now)
+            && !is_end
+            && !has_new_room(why)
+        {
             return Err(why);
         }
         let looked = self.records.look(now);
         let proved = match self.trouble.why() {
             // That a disk works again is known when a segment was begun on it.
             Some(NotDurable::DiskFailed | NotDurable::DiskFull) if looked.is_ok() => {
-                self.records.ready(1).map(drop)
+                self.records.ready(now, 1).map(drop)
             }
             _ => looked,
         };
@@ -164,26 +185,33 @@ impl Writer {
             self.commit(now, kind);
             self.end_log(kind);
         }
-        if let Some(why) = self.trouble.waits(now) {
+        if let Some(why) = self.trouble.waits(now)
+            && !is_no_obstacle(&kept, why)
+        {
             return self.fail(kept, why);
         }
-        match self.seal(&kept) {
+        match self.seal(now, &kept) {
             Ok(laid) => self.pending_of(kind).push((kept, laid)),
             Err(error) => {
                 let why = match kind {
-                    Kind::Records => self.met(now, &error),
-                    // A full store of dead letters stands in no record's way.
-                    Kind::DeadLetters => error.why,
+                    // A full store of dead letters stands in no record's way; a disk that fails does.
+                    Kind::DeadLetters if error.why != NotDurable::DiskFailed => error.why,
+                    Kind::Records | Kind::DeadLetters => self.met(now, &error),
                 };
                 self.fail(kept, why);
             }
         }
     }
 
-    fn seal(&mut self, kept: &Kept) -> Result<Laid, LogError> {
+    fn seal(&mut self, now: Instant, kept: &Kept) -> Result<Laid, LogError> {
         let began_at = Instant::now();
         let kind = kept.kind();
-        let segment = self.log(kind).ready(kept.bytes())?;
+        let is_ready = self.log(kind).ready(now, kept.bytes()).map(drop);
+        // The reader is to know of everything that lies there, whatever comes of it.
+        self.tell_begun();
+        is_ready?;
+        let open = self.log(kind).open.as_mut();
+        let segment = &mut open.ok_or_else(LogError::not_begun)?.segment;
         let laid = match kept {
             Kept::Group(batch) => {
                 let records = u32::try_from(batch.len()).unwrap_or(u32::MAX);
@@ -203,7 +231,6 @@ impl Writer {
                 segment.seal(1, |out| records_payload(out, letter.opened_at, record))
             }
         };
-        self.tell_begun();
         self.metrics.seal_seconds.record(began_at.elapsed().as_secs_f64());
         laid.map_err(LogError::from)
     }
@@ -230,99 +257,11 @@ impl Writer {
         }
     }
 
-    /// The group is on the disk: whoever waits for it hears that, each worker once.
-    fn kept(&mut self, kind: Kind, pending: Vec<(Kept, Laid)>) {
-        let Some(segment) = self.log(kind).open.as_ref().map(|open| open.segment.id) else {
-            return;
-        };
-        let frames: Vec<Laid> = pending.iter().map(|(_, laid)| *laid).collect();
-        let records: u64 = frames.iter().map(|laid| u64::from(laid.records)).sum();
-        let bytes: u64 = frames.iter().map(|laid| laid.end - laid.offset).sum();
-        self.metrics.group_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
-        self.counts.written.add(records);
-        self.counts.written_bytes.add(bytes);
-        self.shared.ring.used(&self.stream, bytes);
-        if kind == Kind::Records {
-            self.counts.records.add(records);
-            // It is not woken: it hears of the frames before the first note of one of them.
-            self.mention(ReaderJob::Synced { segment, frames });
-        }
-        let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
-        let mut words = Vec::with_capacity(pending.len());
-        for (kept, laid) in pending {
-            let origin = Origin { segment, frame: laid.frame };
-            match kept {
-                Kept::Group(mut batch) => {
-                    tickets.extend(
-                        batch.take_parts().into_iter().map(|part| (part, Settled::Secured)),
-                    );
-                    batch.secure(origin);
-                    self.onward.push(batch);
-                }
-                Kept::Copy(spill) => {
-                    self.is_off_its_way(spill.bytes.capacity());
-                    let stream = self.stream.clone();
-                    words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
-                }
-                Kept::Letter(letter, ticket) => {
-                    self.counts.dead_letters.add(1);
-                    if let Some((origin, number)) = letter.origin {
-                        self.tell(ReaderJob::Note { origin, numbers: vec![number] });
-                    }
-                    if let Some(ticket) = ticket {
-                        self.is_off_its_way(letter.record.capacity());
-                        tickets.push((ticket, Settled::Secured));
-                        continue;
-                    }
-                    let stream = self.stream.clone();
-                    words.push(Word::SetAside { stream, id: letter.id, result: Ok(()) });
-                }
-            }
-        }
-        // At rest before the workers are woken: they hand over what they kept open meanwhile.
-        let is_awaited = self.outflow.rest();
-        self.shared.post.settle(tickets);
-        if is_awaited {
-            self.shared.post.ring_all();
-        }
-        self.shared.speaker.say(words);
-    }
-
-    /// Says that something is not kept.
-    fn fail(&self, kept: Kept, why: NotDurable) {
-        let stream = self.stream.clone();
-        match kept {
-            Kept::Group(mut batch) => {
-                let parts = batch.take_parts().into_iter();
-                self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
-            }
-            Kept::Copy(spill) => {
-                self.is_off_its_way(spill.bytes.capacity());
-                self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
-            }
-            Kept::Letter(letter, Some(ticket)) => {
-                self.is_off_its_way(letter.record.capacity());
-                self.shared.post.settle([(ticket, Settled::Refused(why))]);
-            }
-            Kept::Letter(letter, None) => {
-                self.shared.speaker.say([Word::SetAside {
-                    stream,
-                    id: letter.id,
-                    result: Err(why),
-                }]);
-            }
-        }
-    }
-
-    /// Bytes that were on their way to here are no more.
-    fn is_off_its_way(&self, bytes: usize) {
-        self.shared.spilling_bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
     /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
     fn end_what_is_due(&mut self, now: Instant) {
         let is_short = self.shared.is_short_of_files();
         for kind in [Kind::Records, Kind::DeadLetters] {
+            self.log(kind).tidy();
             let age_max = self.shared.config.segment_age_max;
             let Some(open) = &self.log(kind).open else { continue };
             let is_old = now.saturating_duration_since(open.segment.begun_at) >= age_max;
@@ -332,57 +271,10 @@ impl Writer {
         }
     }
 
-    fn end_log(&mut self, kind: Kind) {
-        if let Some(over) = self.log(kind).end() {
-            if let Some(error) = &over.error {
-                tracing::warn!(
-                    stream = %self.stream,
-                    segment = over.segment,
-                    %error,
-                    "a segment has no end frame: what is durable of it is read all the same"
-                );
-                self.counts.failures.add(1);
-            }
-            self.tell_over(kind, over);
-        }
-    }
-
-    fn tell_begun(&mut self) {
-        let Some(open) = self.records.open.as_mut().filter(|open| !open.is_told) else { return };
-        open.is_told = true;
-        let segment = &open.segment;
-        let job = ReaderJob::Begun {
-            segment: segment.id,
-            path: segment.path().to_owned(),
-            start: segment.start,
-            seal: Arc::clone(&segment.seal),
-        };
-        self.mention(job);
-    }
-
-    fn tell_over(&mut self, kind: Kind, over: Over) {
-        let Over { segment, frames, records, bytes: _, room, error: _ } = over;
-        if kind == Kind::Records {
-            self.tell(ReaderJob::Ended { segment, frames, records, room });
-        } else {
-            // Dead letters stay until they are replayed, and so does the room that they take.
-            self.letters.left.insert(segment, room);
-        }
-    }
-
-    fn tell(&self, job: ReaderJob) {
-        self.mention(job);
-        (self.wake_reader)();
-    }
-
-    fn mention(&self, job: ReaderJob) {
-        // The reader lives as long as the pool.
-        let _is_heard = self.to_reader.send(job).is_ok();
-    }
-
     /// When to look again, and whether somebody is to be told that nothing is written now.
     fn rest(&mut self, now: Instant) -> Turn {
-        if !self.jobs.is_empty() {
+        // Who was put off by the bound of a group has woken it already, and does not do so again.
+        if !self.jobs.is_empty() || self.outflow.has_more() {
             return Turn::Again;
         }
         if self.outflow.rest() {
@@ -396,7 +288,7 @@ impl Writer {
         Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
     }
 
-    fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
+    pub(super) fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
         let LogError { why, message } = error;
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
@@ -424,21 +316,14 @@ impl Writer {
     }
 
     fn well(&mut self) {
-        let had = self.trouble.why();
-        if self.trouble.over() && had != Some(NotDurable::NoKey) {
-            tracing::info!(
-                stream = %self.stream,
-                reason = had.map_or("", NotDurable::as_str),
-                "the spool takes durable records again"
-            );
-        }
+        self.trouble.over();
         if self.outflow.obstacle().is_some() {
             self.counts.writing.set(None);
             self.outflow.set_obstacle(None);
         }
     }
 
-    fn log(&mut self, kind: Kind) -> &mut Log {
+    pub(super) fn log(&mut self, kind: Kind) -> &mut Log {
         match kind {
             Kind::Records => &mut self.records,
             Kind::DeadLetters => &mut self.letters,
@@ -451,4 +336,15 @@ impl Writer {
             Kind::DeadLetters => &mut self.pending_letters,
         }
     }
+}
+
+/// Whether there may be none of it any more as soon as something is taken away.
+const fn is_about_room(why: NotDurable) -> bool {
+    matches!(why, NotDurable::StreamFull | NotDurable::SpoolFull | NotDurable::DiskFull)
+}
+
+/// Dead letters have a room of their own: that records have none does not stop them, and they make some.
+const fn is_no_obstacle(kept: &Kept, why: NotDurable) -> bool {
+    matches!(kept.kind(), Kind::DeadLetters)
+        && matches!(why, NotDurable::StreamFull | NotDurable::SpoolFull)
 }

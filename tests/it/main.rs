@@ -11,13 +11,19 @@
 )]
 
 mod faults;
+mod format;
+mod full_disk;
 mod http;
+mod kills;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod load;
 mod native;
 mod pipe;
+mod place;
 mod spool;
+mod tools;
 mod upstream;
 mod wakeups;
 mod wire;
