@@ -312,6 +312,13 @@ impl Storage for Faulty {
         Ok(Lock::new(Held { storage: self.clone(), path: path.to_owned() }))
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let mut world = self.world();
+        world.call(Call::Lock)?;
+        world.inode(path)?;
+        Ok(world.locks.contains(path))
+    }
+
     fn preallocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut world = self.world();
         world.call(Call::Preallocate)?;

@@ -39,6 +39,9 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     fn is_volatile(&self, path: &Path) -> io::Result<bool>;
     /// Locks a file for this process, making it when it is not there.
     fn lock(&self, path: &Path) -> Result<Lock, LockError>;
+    /// Whether somebody holds the lock of a file. Nothing is made and nobody waits; for an instant a share of
+    /// the lock may be held, so that who wants all of it in that instant has to ask again.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Makes a file of `bytes`, or lengthens one to it, so that the room for them is taken on the disk.
     ///
     /// It is an [`ErrorKind::Unsupported`] where the file system can not do that.
@@ -144,6 +147,7 @@ fn above(path: &Path) -> &Path {
 /// Reads a whole file of at most `bytes_max`.
 ///
 /// A longer one is an [`ErrorKind::FileTooLarge`].
+#[cfg(test)]
 pub(super) fn read_all(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let bytes = file.bytes()?;
     if bytes > bytes_max {
@@ -239,6 +243,14 @@ impl Storage for Disk {
             Ok(()) => Ok(Lock::new(file)),
             Err(TryLockError::WouldBlock) => Err(LockError::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match fs::File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
@@ -351,11 +363,14 @@ mod tests {
     fn a_lock_is_held_once_and_free_when_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
+        assert_eq!(Disk.is_locked(&path).unwrap_err().kind(), ErrorKind::NotFound);
         let held = Disk.lock(&path).unwrap();
         assert!(matches!(Disk.lock(&path), Err(LockError::InUse)));
+        assert!(Disk.is_locked(&path).unwrap());
         let elsewhere = Disk.lock(&dir.path().join("not/there")).unwrap_err();
         assert!(matches!(&elsewhere, LockError::Io(error) if error.kind() == ErrorKind::NotFound));
         drop(held);
+        assert!(!Disk.is_locked(&path).unwrap());
         Disk.lock(&path).unwrap();
     }
 

@@ -72,7 +72,8 @@ impl Ends {
                 Written::Spill(spill)
             }
             WriterJob::SetAside(letter, _) => Written::SetAside(letter),
-            WriterJob::End => return None,
+            // The forwarder asks for neither.
+            WriterJob::Replay(_) | WriterJob::End => return None,
         })
     }
 

@@ -201,6 +201,13 @@ impl Log {
         Some(over)
     }
 
+    /// The room that its segments take on the disk, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let open = self.open.as_ref().map_or(0, |open| open.room.bytes());
+        let left: usize = self.left.values().map(Reservation::bytes).sum();
+        (open + left) as u64
+    }
+
     /// Takes away what is left of segments that could not be begun; what the disk refuses now, the next time.
     pub(super) fn tidy(&mut self) {
         while let Some(path) = self.litter.last() {

@@ -21,11 +21,13 @@
 //! | `note`, `noted` | the delivered note of a segment, and what it says |
 //! | `scan`, `look`, `window` | a segment read in pieces: frames in order, damage told apart |
 //! | `names` | names of files and folders |
+//! | `tools` | looking into a spool from outside: listing, verifying, getting records out |
 //! | `cursor` | little-endian fields |
 //! | `fs` | the file system, and what the spool needs of one |
 //!
 //! It knows no network, no async and no service, and no plaintext key touches a disk or a log.
 
+mod answer;
 mod config;
 mod counts;
 mod cursor;
@@ -56,6 +58,9 @@ mod payload;
 mod pool;
 mod reader;
 mod registry;
+mod replay;
+#[cfg(test)]
+mod replay_tests;
 mod retry;
 mod scan;
 #[cfg(test)]
@@ -63,13 +68,16 @@ mod scan_tests;
 mod seal;
 mod segment;
 mod shared;
+mod shelf;
 mod stage;
 mod status;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 mod tracked;
+mod tracked_note;
 mod trouble;
 mod window;
 mod words;
@@ -79,8 +87,10 @@ pub use config::{Config, Volume};
 pub use dirs::StartError;
 pub use handle::{Backlog, StreamSpool};
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
+pub use letter::{BadLetterId, LetterId};
 pub use metrics::METRICS;
 pub use registry::Spools;
+pub use replay::{ReplayAsk, Replayed};
 pub use stage::{Left, Spool};
 pub use status::StreamStatus;
 pub use words::{Letter, Spill, Word, Words};

@@ -39,6 +39,17 @@ pub(super) enum Turn {
     At(Instant),
 }
 
+impl Turn {
+    /// This turn or `other`, whichever comes first.
+    pub(super) fn or_sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Again, _) | (_, Self::Again) => Self::Again,
+            (Self::At(a), Self::At(b)) => Self::At(a.min(b)),
+            (Self::Idle, turn) | (turn, Self::Idle) => turn,
+        }
+    }
+}
+
 /// An actor's place in the pool.
 struct Task {
     state: AtomicU8,

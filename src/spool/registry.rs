@@ -25,6 +25,7 @@ use super::onward::Onward;
 use super::pool::Places;
 use super::reader::{Reader, Waits};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
 use super::writer::Writer;
 use crate::pipeline::{Lane, Outflow, Reservation, Share, durable_way};
@@ -161,6 +162,8 @@ impl Registry {
         };
         let mut letters = log(Kind::DeadLetters);
         self.count_letters(&mut letters);
+        let shelf = Shelf::found(letters.left.keys().copied());
+        ends.counts.dead_letter_bytes.set(letters.bytes());
         Writer {
             stream: ends.stream.clone(),
             shared: Arc::clone(shared),
@@ -178,6 +181,7 @@ impl Registry {
             pending: Vec::new(),
             pending_letters: Vec::new(),
             onward: Onward::default(),
+            shelf,
         }
     }
 

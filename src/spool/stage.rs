@@ -3,6 +3,7 @@
 //! A start makes and locks the directory and reads listings, and nothing else: it takes as long with a
 //! backlog as without. A stop ends what is written and notes what is delivered.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,11 +117,15 @@ impl Spool {
         self.spools.clone()
     }
 
-    /// The streams that an earlier life left something of.
+    /// The streams that an earlier life left something of: records, or dead letters.
     #[must_use]
     pub fn leftovers(&self) -> Vec<StreamName> {
-        let found = self.spools.registry.found.lock();
-        found.map(|found| found.keys().cloned().collect()).unwrap_or_default()
+        let registry = &self.spools.registry;
+        let found = registry.found.lock();
+        let mut streams: BTreeSet<StreamName> =
+            found.map(|found| found.keys().cloned().collect()).unwrap_or_default();
+        streams.extend(dirs::streams_with_letters(&registry.shared));
+        streams.into_iter().collect()
     }
 
     /// Whether the last life of the process did not end cleanly: what it had in memory alone is lost.

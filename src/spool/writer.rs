@@ -7,11 +7,11 @@
 //! ```
 //!
 //! What came while a sync was under way is the next group. After an error nothing is tried again: the group
-//! fails, its segment is over, and before another one is begun some time passes. It reads no segment.
+//! fails, its segment is over, and before another one is begun some time passes. It reads no segment
+//! but those of dead letters that are replayed.
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -20,15 +20,16 @@ use super::counts::Counts;
 use super::handle::{ReaderJob, Wake, WriterJob};
 use super::header::Kind;
 use super::letter;
-use super::log::{Log, LogError, Over};
+use super::log::{Log, LogError};
 use super::metrics::WriterMetrics;
 use super::onward::Onward;
 use super::pool::{Actor, Turn};
 use super::segment::{Laid, records_payload};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
-use super::words::{Letter, Spill, Word};
-use crate::pipeline::{Batch, NotDurable, Origin, Outflow, Ticket, Word as Settled};
+use super::words::{Letter, Spill};
+use crate::pipeline::{Batch, NotDurable, Outflow, Ticket};
 use crate::record::StreamName;
 
 /// How often an idle writer looks whether it could write.
@@ -54,6 +55,7 @@ pub(super) struct Writer {
     pub(super) pending: Vec<(Kept, Laid)>,
     pub(super) pending_letters: Vec<(Kept, Laid)>,
     pub(super) onward: Onward,
+    pub(super) shelf: Shelf,
 }
 
 /// One thing that is to be kept.
@@ -84,6 +86,7 @@ impl Actor for Writer {
     fn turn(&mut self, now: Instant) -> Turn {
         let (group, is_end) = self.take();
         if self.is_over {
+            self.shelf = Shelf::default();
             return self.refuse(group);
         }
         let looked = self.look(now, is_end);
@@ -101,12 +104,13 @@ impl Actor for Writer {
         }
         let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
         self.shared.speaker.say(due);
+        let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
         }
-        self.rest(now)
+        self.rest(now).or_sooner(shelf)
     }
 }
 
@@ -122,7 +126,7 @@ impl Writer {
     }
 
     /// Takes what makes the next group out of the queues. Says whether it is the last one.
-    fn take(&self) -> (Vec<Kept>, bool) {
+    fn take(&mut self) -> (Vec<Kept>, bool) {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < self.shared.config.group_bytes_max {
@@ -132,6 +136,10 @@ impl Writer {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
+                    Ok(WriterJob::Replay(replay)) => {
+                        self.shelf.ask(replay);
+                        continue;
+                    }
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -249,101 +257,6 @@ impl Writer {
         }
     }
 
-    /// The group is on the disk: whoever waits for it hears that, each worker once.
-    fn kept(&mut self, kind: Kind, pending: Vec<(Kept, Laid)>) {
-        let Some(segment) = self.log(kind).open.as_ref().map(|open| open.segment.id) else {
-            return;
-        };
-        let frames: Vec<Laid> = pending.iter().map(|(_, laid)| *laid).collect();
-        let records: u64 = frames.iter().map(|laid| u64::from(laid.records)).sum();
-        let bytes: u64 = frames.iter().map(|laid| laid.end - laid.offset).sum();
-        self.metrics.group_records.record(u32::try_from(records).map_or(f64::MAX, f64::from));
-        self.counts.written.add(records);
-        self.counts.written_bytes.add(bytes);
-        self.shared.ring.used(&self.stream, bytes);
-        if let Some(had) = self.trouble.proved_over()
-            && had != NotDurable::NoKey
-        {
-            let reason = had.as_str();
-            tracing::info!(stream = %self.stream, reason, "the spool takes durable records again");
-        }
-        if kind == Kind::Records {
-            self.counts.records.add(records);
-            // It is not woken: it hears of the frames before the first note of one of them.
-            self.mention(ReaderJob::Synced { segment, frames });
-        }
-        let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
-        let mut words = Vec::with_capacity(pending.len());
-        for (kept, laid) in pending {
-            let origin = Origin { segment, frame: laid.frame };
-            match kept {
-                Kept::Group(mut batch) => {
-                    tickets.extend(
-                        batch.take_parts().into_iter().map(|part| (part, Settled::Secured)),
-                    );
-                    batch.secure(origin);
-                    self.onward.push(batch);
-                }
-                Kept::Copy(spill) => {
-                    self.is_off_its_way(spill.bytes.capacity());
-                    let stream = self.stream.clone();
-                    words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
-                }
-                Kept::Letter(letter, ticket) => {
-                    self.counts.dead_letters.add(1);
-                    if let Some((origin, number)) = letter.origin {
-                        self.tell(ReaderJob::Note { origin, numbers: vec![number] });
-                    }
-                    if let Some(ticket) = ticket {
-                        self.is_off_its_way(letter.record.capacity());
-                        tickets.push((ticket, Settled::Secured));
-                        continue;
-                    }
-                    let stream = self.stream.clone();
-                    words.push(Word::SetAside { stream, id: letter.id, result: Ok(()) });
-                }
-            }
-        }
-        // At rest before the workers are woken: they hand over what they kept open meanwhile.
-        let is_awaited = self.outflow.rest();
-        self.shared.post.settle(tickets);
-        if is_awaited {
-            self.shared.post.ring_all();
-        }
-        self.shared.speaker.say(words);
-    }
-
-    /// Says that something is not kept.
-    fn fail(&self, kept: Kept, why: NotDurable) {
-        let stream = self.stream.clone();
-        match kept {
-            Kept::Group(mut batch) => {
-                let parts = batch.take_parts().into_iter();
-                self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
-            }
-            Kept::Copy(spill) => {
-                self.is_off_its_way(spill.bytes.capacity());
-                self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
-            }
-            Kept::Letter(letter, Some(ticket)) => {
-                self.is_off_its_way(letter.record.capacity());
-                self.shared.post.settle([(ticket, Settled::Refused(why))]);
-            }
-            Kept::Letter(letter, None) => {
-                self.shared.speaker.say([Word::SetAside {
-                    stream,
-                    id: letter.id,
-                    result: Err(why),
-                }]);
-            }
-        }
-    }
-
-    /// Bytes that were on their way to here are no more.
-    fn is_off_its_way(&self, bytes: usize) {
-        self.shared.spilling_bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
     /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
     fn end_what_is_due(&mut self, now: Instant) {
         let is_short = self.shared.is_short_of_files();
@@ -356,54 +269,6 @@ impl Writer {
                 self.end_log(kind);
             }
         }
-    }
-
-    fn end_log(&mut self, kind: Kind) {
-        if let Some(over) = self.log(kind).end() {
-            if let Some(error) = &over.error {
-                tracing::warn!(
-                    stream = %self.stream,
-                    segment = over.segment,
-                    %error,
-                    "a segment has no end frame: what is durable of it is read all the same"
-                );
-                self.counts.failures.add(1);
-            }
-            self.tell_over(kind, over);
-        }
-    }
-
-    fn tell_begun(&mut self) {
-        let Some(open) = self.records.open.as_mut().filter(|open| !open.is_told) else { return };
-        open.is_told = true;
-        let segment = &open.segment;
-        let job = ReaderJob::Begun {
-            segment: segment.id,
-            path: segment.path().to_owned(),
-            start: segment.start,
-            seal: Arc::clone(&segment.seal),
-        };
-        self.mention(job);
-    }
-
-    fn tell_over(&mut self, kind: Kind, over: Over) {
-        let Over { segment, frames, records, bytes: _, room, error: _ } = over;
-        if kind == Kind::Records {
-            self.tell(ReaderJob::Ended { segment, frames, records, room });
-        } else {
-            // Dead letters stay until they are replayed, and so does the room that they take.
-            self.letters.left.insert(segment, room);
-        }
-    }
-
-    fn tell(&self, job: ReaderJob) {
-        self.mention(job);
-        (self.wake_reader)();
-    }
-
-    fn mention(&self, job: ReaderJob) {
-        // The reader lives as long as the pool.
-        let _is_heard = self.to_reader.send(job).is_ok();
     }
 
     /// When to look again, and whether somebody is to be told that nothing is written now.
@@ -423,7 +288,7 @@ impl Writer {
         Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
     }
 
-    fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
+    pub(super) fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
         let LogError { why, message } = error;
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
@@ -458,7 +323,7 @@ impl Writer {
         }
     }
 
-    fn log(&mut self, kind: Kind) -> &mut Log {
+    pub(super) fn log(&mut self, kind: Kind) -> &mut Log {
         match kind {
             Kind::Records => &mut self.records,
             Kind::DeadLetters => &mut self.letters,

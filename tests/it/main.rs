@@ -23,6 +23,7 @@ mod native;
 mod pipe;
 mod place;
 mod spool;
+mod tools;
 mod upstream;
 mod wakeups;
 mod wire;
