@@ -111,7 +111,6 @@ impl Reader {
                     let note_path = path.with_file_name(names::note_file(segment));
                     let tracked = Tracked::begun(segment, path, note_path, start, seal);
                     self.segments.insert(segment, tracked);
-                    self.counts.segments.add(1);
                 }
                 ReaderJob::Synced { segment, frames } => {
                     if let Some(tracked) = self.segments.get_mut(&segment) {

@@ -223,7 +223,7 @@ impl Spool {
             drop(lock);
         } else {
             // A thread may still write: nobody else is to have the directory while the process is there.
-            let _held_for_ever = Box::leak(Box::new(lock));
+            lock.keep();
         }
         left
     }

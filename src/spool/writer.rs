@@ -106,6 +106,8 @@ impl Actor for Writer {
         self.shared.speaker.say(due);
         let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
+        // The reader, which knows when it becomes less, sleeps while it only becomes more.
+        self.counts.bytes.set(self.records.share.used_bytes() as u64);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
