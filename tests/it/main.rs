@@ -10,6 +10,8 @@
     reason = "a test that panics says where and why, which is what it is for"
 )]
 
+mod backlog;
+mod bad_disk;
 mod faults;
 mod format;
 mod full_disk;
@@ -22,6 +24,7 @@ mod load;
 mod native;
 mod pipe;
 mod place;
+mod secrecy;
 mod spool;
 mod tools;
 mod upstream;
