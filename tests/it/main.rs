@@ -12,6 +12,7 @@
 
 mod faults;
 mod http;
+mod keys;
 mod ledger;
 mod lifecycle;
 mod limits;

@@ -125,7 +125,6 @@ fn what_was_answered_as_durable_is_there_after_a_kill() {
 }
 
 #[test]
-#[ignore = "the forwarder does not take the backlog yet"]
 fn what_was_answered_as_durable_is_delivered_by_the_next_life() {
     let (upstream, directory) = (away(), tempfile::tempdir().unwrap());
     let first = durable(&upstream, &directory).start();
