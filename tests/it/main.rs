@@ -17,6 +17,7 @@ mod ledger;
 mod lifecycle;
 mod limits;
 mod native;
+mod overflow;
 mod pipe;
 mod spool;
 mod upstream;
