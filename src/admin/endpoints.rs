@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::metrics::{Metrics, TokenRefusal};
 use super::page;
+use super::replay::{self, Replay};
 use super::respond::{self, Answer, Problem};
 use super::routes::{Endpoint, Listener, NoRoute, route};
 use crate::lifecycle::Lifecycle;
@@ -37,6 +38,8 @@ pub struct Sources {
     pub metrics: Box<dyn Fn() -> String + Send>,
     /// Called once a second, so that histograms do not grow between scrapes.
     pub upkeep: Box<dyn Fn() + Send>,
+    /// Sends dead letters on their way again.
+    pub replay: Replay,
     /// Asks the process to stop, as SIGTERM does. May be called more than once.
     pub quit: Box<dyn Fn() + Send>,
     /// The filter of the logs.
@@ -161,6 +164,7 @@ impl Endpoints {
                 let phase = self.sources.lifecycle.phase();
                 Ok(respond::html(page::render(phase, &reasons, &(self.sources.status)())))
             }
+            Endpoint::Replay => self.replay(peer, head, body).await,
             Endpoint::Quit => Ok(self.quit(peer)),
             Endpoint::LogLevel if head.method == Method::PUT => {
                 self.set_log_level(peer, body).await
@@ -232,6 +236,20 @@ impl Endpoints {
         tracing::info!(%peer, "a stop was asked for");
         (self.sources.quit)();
         respond::text(StatusCode::ACCEPTED, "stopping")
+    }
+
+    async fn replay(
+        &self,
+        peer: SocketAddr,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Answer, Problem> {
+        let stream = Endpoint::Replay.stream(head.uri.path()).unwrap_or_default();
+        let body = read_text(body, replay::REQUEST_BYTES_MAX, self.body_timeout).await?;
+        let request = replay::parse(stream, &body)?;
+        tracing::info!(%peer, stream, ids = request.ids.len(), "a replay of dead letters was asked for");
+        let replayed = (self.sources.replay)(request).await.map_err(Problem::NotReplayed)?;
+        Ok(respond::json(StatusCode::OK, &replayed))
     }
 
     async fn set_log_level(&self, peer: SocketAddr, body: Incoming) -> Result<Answer, Problem> {

@@ -4,8 +4,8 @@
 //! way: heads, bodies, answers and connections are bounded. No stage is imported; what is shown and what can
 //! be done is handed in by `app` as [`Sources`].
 //!
-//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/log-level`, `/quitquitquit` and a page at
-//! `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
+//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/log-level`,
+//! `/v1/dead-letters/{stream}/replay`, `/quitquitquit` and a page at `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
 //! `listen` is not on loopback, everything but the first three does, unless the configuration allows it.
 
 mod accept;
@@ -15,6 +15,7 @@ mod endpoints;
 mod human;
 pub mod metrics;
 mod page;
+mod replay;
 mod respond;
 mod routes;
 mod server;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use endpoints::Sources;
 pub use metrics::METRICS;
+pub use replay::{Replay, ReplayAnswer, ReplayRefused, ReplayRequest};
 pub use server::{Admin, StartError, start};
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::body::Held;
 use super::page;
+use super::replay::ReplayRefused;
 use super::routes::{Endpoint, Listener};
 
 /// An answer, whole in memory.
@@ -70,6 +71,10 @@ pub(super) enum Problem {
     BodyBroken,
     /// The body is no log filter.
     BadFilter(String),
+    /// The body does not say what is to be replayed.
+    BadReplay(String),
+    /// Nothing is replayed.
+    NotReplayed(ReplayRefused),
     /// There are as many connections as there may be.
     TooManyConnections,
     /// Others have not taken their answers yet, and there is no room for one more.
@@ -85,8 +90,16 @@ impl Problem {
             Self::TokenUnconfigured => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::BadFilter(_) => StatusCode::BAD_REQUEST,
-            Self::TooManyConnections | Self::TooManyAnswers => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyBroken
+            | Self::BadFilter(_)
+            | Self::BadReplay(_)
+            | Self::NotReplayed(ReplayRefused::Malformed(_)) => StatusCode::BAD_REQUEST,
+            Self::NotReplayed(ReplayRefused::NoSpool | ReplayRefused::UnknownStream) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::TooManyConnections
+            | Self::TooManyAnswers
+            | Self::NotReplayed(ReplayRefused::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -102,6 +115,10 @@ impl Problem {
             Self::BodySlow => "body_slow",
             Self::BodyBroken => "body_broken",
             Self::BadFilter(_) => "bad_filter",
+            Self::BadReplay(_) | Self::NotReplayed(ReplayRefused::Malformed(_)) => "bad_replay",
+            Self::NotReplayed(ReplayRefused::NoSpool) => "no_spool",
+            Self::NotReplayed(ReplayRefused::UnknownStream) => "unknown_stream",
+            Self::NotReplayed(ReplayRefused::Stopping) => "stopping",
             Self::TooManyConnections => "too_many_connections",
             Self::TooManyAnswers => "too_many_answers",
         }
@@ -121,7 +138,8 @@ impl Problem {
             Self::BodyTooLarge { bytes_max } => format!("the body may have {bytes_max} bytes"),
             Self::BodySlow => "the body did not come in time".to_owned(),
             Self::BodyBroken => "the body broke off, or is not UTF-8".to_owned(),
-            Self::BadFilter(why) => why.clone(),
+            Self::BadFilter(why) | Self::BadReplay(why) => why.clone(),
+            Self::NotReplayed(why) => why.to_string(),
             Self::TooManyConnections => {
                 "as many connections are open as admin.connections_max allows".to_owned()
             }

@@ -20,6 +20,9 @@ impl Listener {
     }
 }
 
+/// What stands for the name of a stream.
+const STREAM: &str = "{stream}";
+
 /// Something that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -28,22 +31,24 @@ pub(super) enum Endpoint {
     Metrics,
     Status,
     LogLevel,
+    Replay,
     Quit,
     Page,
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Livez,
         Self::Readyz,
         Self::Metrics,
         Self::Status,
         Self::LogLevel,
+        Self::Replay,
         Self::Quit,
         Self::Page,
     ];
 
-    /// The path, which is the whole of it: nothing here has parameters in its path.
+    /// The path, with [`STREAM`] where the name of a stream stands.
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Livez => "/livez",
@@ -51,6 +56,7 @@ impl Endpoint {
             Self::Metrics => "/metrics",
             Self::Status => "/v1/status",
             Self::LogLevel => "/v1/log-level",
+            Self::Replay => "/v1/dead-letters/{stream}/replay",
             Self::Quit => "/quitquitquit",
             Self::Page => "/",
         }
@@ -61,8 +67,20 @@ impl Endpoint {
         match self {
             Self::Livez | Self::Readyz | Self::Metrics | Self::Status | Self::Page => "GET, HEAD",
             Self::LogLevel => "GET, HEAD, PUT",
-            Self::Quit => "POST",
+            Self::Replay | Self::Quit => "POST",
         }
+    }
+
+    /// The name of the stream in `path`, if it is a path of this endpoint and one stands there. It is taken as
+    /// it stands: no name needs an escape.
+    pub(super) fn stream(self, path: &str) -> Option<&str> {
+        let (before, after) = self.path().split_once(STREAM)?;
+        let name = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!name.is_empty() && !name.contains('/')).then_some(name)
+    }
+
+    fn has(self, path: &str) -> bool {
+        self.path() == path && !path.contains(STREAM) || self.stream(path).is_some()
     }
 
     /// Whether the listener for health and metrics shows it too.
@@ -96,7 +114,7 @@ pub(super) enum NoRoute {
 
 /// What a request asks for.
 pub(super) fn route(listener: Listener, method: &Method, path: &str) -> Result<Endpoint, NoRoute> {
-    let found = Endpoint::ALL.into_iter().find(|e| e.path() == path && e.is_at(listener));
+    let found = Endpoint::ALL.into_iter().find(|e| e.has(path) && e.is_at(listener));
     let endpoint = found.ok_or(NoRoute::Path)?;
     let allowed = endpoint.allow().split(", ").any(|allowed| allowed == method.as_str());
     if allowed { Ok(endpoint) } else { Err(NoRoute::Method(endpoint)) }
@@ -138,6 +156,14 @@ mod tests {
         for path in ["", "/livez/", "/LIVEZ", "//livez", "/v1", "/v1/status/x"] {
             assert_eq!(route(Listener::Admin, &Method::GET, path), Err(NoRoute::Path), "{path}");
         }
+        for path in
+            ["/v1/dead-letters//replay", "/v1/dead-letters/a/b/replay", "/v1/dead-letters/a"]
+        {
+            assert_eq!(route(Listener::Admin, &Method::POST, path), Err(NoRoute::Path), "{path}");
+        }
+        let path = "/v1/dead-letters/a.b-c/replay";
+        assert_eq!(route(Listener::Admin, &Method::POST, path), Ok(Endpoint::Replay));
+        assert_eq!(Endpoint::Replay.stream(path), Some("a.b-c"));
         let wrong = route(Listener::Admin, &Method::DELETE, "/v1/log-level");
         assert_eq!(wrong, Err(NoRoute::Method(Endpoint::LogLevel)));
     }

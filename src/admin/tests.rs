@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::connection::{HEAD_BYTES_MAX, Limits};
 use super::server::start_within;
-use super::{Admin, Config, METRICS, Sources, StartError, start};
+use super::{Admin, Config, METRICS, ReplayRefused, ReplayRequest, Sources, StartError, start};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::telemetry::logs::{self, Look};
 use crate::telemetry::{MetricsHandle, metrics::recorder};
@@ -52,6 +52,7 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
         }),
         metrics: Box::new(move || metrics.render()),
         upkeep: Box::new(move || add_one(&upkeeps)),
+        replay: Box::new(|request| Box::pin(async move { replayed(&request) })),
         quit: Box::new(move || add_one(&quits)),
         log_level,
     };
@@ -62,6 +63,14 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
 fn look(life: &Lifecycle) {
     if life.phase() == Phase::Flushing {
         life.obstruct("seen", "by looking");
+    }
+}
+
+/// A spool that knows one stream.
+fn replayed(request: &ReplayRequest) -> Result<Value, ReplayRefused> {
+    match request.stream.as_str() {
+        "demo" => Ok(json!({ "ids": request.ids, "segment_max": request.segment_max })),
+        _ => Err(ReplayRefused::UnknownStream),
     }
 }
 
@@ -221,6 +230,24 @@ fn what_is_seen_only_by_looking_is_looked_at_before_each_answer() {
 }
 
 #[test]
+fn a_replay_is_handed_on_with_its_stream_and_needs_the_token() {
+    let rig = Rig::with_token(config());
+    let replay = |stream: &str, token, body| {
+        let path = format!("/v1/dead-letters/{stream}/replay");
+        rig.send("POST", &path, token, body)
+    };
+    assert_eq!(replay("demo", None, "").status, 401);
+    let some = replay("demo", Some(TOKEN), r#"{"ids":["a"],"segment_max":"b"}"#);
+    assert_eq!((some.status, some.json()), (200, json!({ "ids": ["a"], "segment_max": "b" })));
+    assert_eq!(replay("demo", Some(TOKEN), "").json()["ids"], json!([]));
+    let unknown = replay("other", Some(TOKEN), "");
+    assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("unknown_stream")));
+    let bad = replay("demo", Some(TOKEN), "[]");
+    assert_eq!((bad.status, &bad.json()["code"]), (400, &json!("bad_replay")));
+    assert_eq!(rig.send("GET", "/v1/dead-letters/demo/replay", Some(TOKEN), "").status, 405);
+}
+
+#[test]
 fn readyz_speaks_json_to_who_accepts_it() {
     let rig = Rig::start(&config());
     rig.life.advance(Phase::Draining);
@@ -291,7 +318,7 @@ fn an_unknown_path_is_told_what_exists() {
     assert_eq!(problem["code"], "not_found");
     assert_eq!(problem["status"], 404);
     let there = problem["endpoints"].as_array().unwrap();
-    assert_eq!(there.len(), 7);
+    assert_eq!(there.len(), 8);
     assert!(there.contains(&json!("GET, HEAD, PUT /v1/log-level")), "{there:?}");
     assert!(reply.body.len() < 1_000, "an unknown path is not repeated in full");
     assert_eq!(rig.counted("standpipe_admin_requests_total{endpoint=\"none\",status=\"4xx\"}"), 1);

@@ -18,6 +18,7 @@ mod keeping;
 mod keys;
 mod open_files;
 mod ready;
+mod replay;
 mod secrecy;
 mod signals;
 mod status;

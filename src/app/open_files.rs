@@ -16,13 +16,15 @@ pub(super) fn raise(config: &Config) {
         tracing::warn!(%error, ?current, "the limit of open files stays as it is");
     }
     let connections = config.ingest.connections_max + 2 * config.admin.connections_max;
-    let wanted = connections as u64 + OTHER_FILES;
+    // Beside each segment that is written, one may be read.
+    let segments = config.spool.as_ref().map_or(0, |spool| 2 * spool.files_max);
+    let wanted = (connections + segments) as u64 + OTHER_FILES;
     if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < wanted) {
         tracing::warn!(
             limit,
             wanted,
-            "fewer files may be open than connections: raise the limit, or lower \
-             ingest.connections_max; what can not be accepted waits"
+            "fewer files may be open than connections and segments: raise the limit, or lower \
+             ingest.connections_max or spool.files_max; what can not be accepted waits"
         );
     }
 }

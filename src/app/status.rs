@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::ready;
+use super::{ready, replay};
 use crate::admin::Sources;
 use crate::encryption;
 use crate::forward::{self, StreamStatus, Watcher};
@@ -41,6 +41,7 @@ impl View {
             (self.clone(), self.clone(), self.clone(), self.clone());
         let (rendered, kept) = (metrics.clone(), metrics.clone());
         let quit = Arc::clone(quit);
+        let spools = self.spool.as_ref().map(|spool| spool.spools());
         Sources {
             lifecycle: self.lifecycle,
             look: Box::new(move || seen.look()),
@@ -51,6 +52,7 @@ impl View {
                 rendered.render()
             }),
             upkeep: Box::new(move || kept.upkeep()),
+            replay: replay::over(self.streams, spools),
             quit: Box::new(move || quit.notify_one()),
             log_level,
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::record::StreamName;
+use crate::spool::LetterId;
 
 /// A sidecar that takes an application's records and delivers them to Amazon Data Firehose.
 #[derive(Debug, Parser)]
@@ -26,6 +27,12 @@ pub(super) enum Command {
     Config(Config),
     /// Ask a running standpipe how it is: the exit code is 0 for well and 1 for not
     Probe(Probe),
+    /// Look into the spool; it is only read, whether a standpipe runs with it or not
+    #[command(subcommand)]
+    Spool(Spool),
+    /// Look at dead letters, get them out, or send them on their way again
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
     /// Run the emulator of the service alone, for tests and trials
     Emulator(Emulator),
 }
@@ -91,6 +98,138 @@ pub(super) struct Question {
     /// Whether it can take records at the levels that are configured
     #[arg(long)]
     pub(super) ready: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Spool {
+    /// List streams and segments: how they were left, how much is in them, and under which key
+    List(SpoolList),
+    /// Open every frame of every segment: the exit code is 0 when all is whole, 74 for damage, 69 without keys
+    Verify(SpoolVerify),
+    /// Write records out in the clear: those that are not delivered, one JSON object a line
+    Export(SpoolExport),
+}
+
+/// Which spool is meant, and which part of it.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// The directory of the spool [otherwise: spool.dir of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// Only this stream
+    #[arg(long, value_name = "NAME")]
+    pub(super) stream: Option<StreamName>,
+}
+
+/// How long keys are waited for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct KeyTime {
+    /// How long to wait, in all, for keys that do not come
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(super) key_timeout_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpoolList {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpoolVerify {
+    #[command(flatten)]
+    pub(super) place: Place,
+    #[command(flatten)]
+    pub(super) keys: KeyTime,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpoolExport {
+    #[command(flatten)]
+    pub(super) place: Place,
+    #[command(flatten)]
+    pub(super) keys: KeyTime,
+    #[command(flatten)]
+    pub(super) form: ExportForm,
+    /// Delivered records too, and what still opens in quarantine
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// What is written, and where.
+#[derive(Debug, Args)]
+pub(super) struct ExportForm {
+    /// Write the bytes of the records alone, one behind the other
+    #[arg(long, conflicts_with = "text")]
+    pub(super) raw: bool,
+    /// Write records that are UTF-8 as `text` instead of base64 in `data`
+    #[arg(long)]
+    pub(super) text: bool,
+    /// Write into this file, which must not be there yet [otherwise: stdout]
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLetter {
+    /// Say how many there are of each stream, since when, and what the service said of them
+    List(LetterList),
+    /// Write them out in the clear, one JSON object a line
+    Export(LetterExport),
+    /// Tell a running standpipe to send them on their way again
+    Replay(LetterReplay),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LetterList {
+    #[command(flatten)]
+    pub(super) place: Place,
+    #[command(flatten)]
+    pub(super) keys: KeyTime,
+    /// Each letter: its id, when, why and how large it is; never the record itself
+    #[arg(long)]
+    pub(super) verbose: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LetterExport {
+    #[command(flatten)]
+    pub(super) place: Place,
+    #[command(flatten)]
+    pub(super) keys: KeyTime,
+    #[command(flatten)]
+    pub(super) form: ExportForm,
+    /// Those too that were replayed and whose segment is still there
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LetterReplay {
+    /// The stream whose dead letters are meant
+    pub(super) stream: StreamName,
+    /// Only this letter, as `dead-letter list --verbose` names it; may be said more than once
+    #[arg(long = "id", value_name = "ID")]
+    pub(super) ids: Vec<LetterId>,
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// Where it listens [otherwise: admin.listen of the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) address: Option<SocketAddr>,
+    /// The file with its token [otherwise: admin.token_file of the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -5,11 +5,24 @@
 
 mod args;
 mod check;
+mod dead_letter;
 mod disk;
 mod emulator;
 mod exit;
+mod export;
+mod http;
+mod letter_list;
+mod output;
 mod probe;
+mod progress;
+mod replay;
 mod serve;
+mod spool;
+mod spool_source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -56,6 +69,8 @@ fn dispatch(command: args::Command) -> Result<(), Failure> {
         }
         args::Command::Config(args::Config::Reference) => print(&config::reference()),
         args::Command::Probe(probe) => probe::run(&probe),
+        args::Command::Spool(spool) => spool::run(&spool),
+        args::Command::DeadLetter(letter) => dead_letter::run(&letter),
         args::Command::Emulator(emulator) => emulator::run(emulator),
     }
 }

@@ -10,7 +10,7 @@ use crate::ingest::{
 };
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
-use crate::spool::Provider;
+use crate::spool::{Provider, Volume};
 use crate::{admin, app, encryption, forward, ingest, lifecycle, spool, telemetry};
 
 use super::fault::Place;
@@ -332,6 +332,10 @@ impl Draft {
         let mut config = self.config.clone();
         config.spool =
             self.spool_dir.clone().map(|dir| spool::Config { dir, ..self.spool.clone() });
+        let is_ephemeral = self.spool.volume == Volume::Ephemeral;
+        config.forward.stop_delivers_backlog = self.spool_dir.is_some() && is_ephemeral;
+        // In time for the answer to whoever waits for delivery to say that it is durable.
+        config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
         config.encryption = self.needs_keys().then(|| self.encryption());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());

@@ -284,6 +284,9 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("forward", "hold_max_ms", ms(1, 24 * HOUR_MS),
         "The longest such wait.",
         |draft| &mut draft.config.forward.hold_max),
+    Key::new("forward", "spool_blocked_after_ms", ms(0, HOUR_MS),
+        "How long a stream is held, or its circuit open, before what is in memory alone goes to the spool.",
+        |draft| &mut draft.config.forward.spool_blocked_after),
 
     Key::new("admin", "listen", ADDRESS,
         "Where health, metrics, status and what changes something are served.",

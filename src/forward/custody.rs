@@ -23,9 +23,8 @@ pub(super) struct Custody {
     copying: Sizes,
     /// Fresh batches that the disk has too.
     pub(super) secured: BTreeSet<u64>,
-    /// Batches of the backlog, with the memory that each took when it came.
-    pub(super) backlog: BTreeMap<u64, usize>,
-    backlog_bytes: usize,
+    /// Batches of the backlog.
+    pub(super) backlog: BTreeSet<u64>,
     /// Records that are on their way into the dead-letter store, or wait for that.
     pub(super) letters: BTreeMap<u64, Aside>,
 }
@@ -65,8 +64,7 @@ impl Custody {
             copies: BTreeMap::new(),
             copying: Sizes::default(),
             secured: BTreeSet::new(),
-            backlog: BTreeMap::new(),
-            backlog_bytes: 0,
+            backlog: BTreeSet::new(),
             letters: BTreeMap::new(),
         }
     }
@@ -80,9 +78,7 @@ impl Custody {
     /// A batch has come.
     pub(super) fn enter(&mut self, id: u64, held: &mut Held) {
         if held.batch.is_backlog() {
-            let bytes = held.batch.reserved_bytes();
-            self.backlog_bytes += bytes;
-            self.backlog.insert(id, bytes);
+            self.backlog.insert(id);
         } else if held.batch.origin().is_some() {
             self.secured.insert(id);
         } else {
@@ -105,7 +101,7 @@ impl Custody {
         self.alone.remove(&id);
         self.secured.remove(&id);
         self.awaits_no_more(id, held.awaited_at);
-        self.backlog_bytes -= self.backlog.remove(&id).unwrap_or_default();
+        self.backlog.remove(&id);
     }
 
     /// A copy of a batch is on its way.
@@ -130,11 +126,6 @@ impl Custody {
     /// What is on its way to the disk.
     pub(super) const fn on_its_way(&self) -> Sizes {
         self.copying
-    }
-
-    /// The memory that batches of the backlog took when they came.
-    pub(super) const fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
     }
 
     /// A batch that somebody has waited for long enough at `now`, and that is in memory alone.

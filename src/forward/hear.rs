@@ -143,7 +143,13 @@ impl Worker {
         match self.outlook(Instant::now()).0 {
             Outlook::Ending { keeps: false } => {
                 let is_answered = self.flights.is_empty() || self.flow.blocked_since().is_some();
-                self.words.is_empty() && self.plan.is_all_copied() && is_answered
+                // A letter that the store does not take is spooled with its batch.
+                let is_all_there = if spooling.letters.block().is_some() {
+                    self.plan.is_all_copied()
+                } else {
+                    self.plan.is_all_on_disk()
+                };
+                self.words.is_empty() && is_all_there && is_answered
             }
             Outlook::Draining => has_nothing && self.plan.is_all_on_disk(),
             Outlook::Flowing | Outlook::Blocked | Outlook::Ending { keeps: true } => {

@@ -39,6 +39,8 @@ mod plan;
 mod plan_disk;
 mod plan_settle;
 mod queues;
+#[cfg(test)]
+mod real_spool_tests;
 mod report;
 mod request;
 mod room;

@@ -6,38 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-/// Memory is short when fresh records take more than this part of what the stream can have, in eighths.
-const FRESH_EIGHTHS_MAX: usize = 4;
-
-/// Memory is short as well when everything together takes more than this part of it, in eighths.
-const ALL_EIGHTHS_MAX: usize = 7;
-
-/// The memory of a stream, in bytes.
+/// The memory of a stream, in bytes. What was read back out of the spool has memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Memory {
     /// What the stream has reserved.
     pub(super) used: usize,
     /// What it could reserve beyond that at this moment.
     pub(super) room: usize,
-    /// The part of `used` that holds what was read back out of the spool.
-    pub(super) backlog: usize,
 }
 
 impl Memory {
-    const fn eighths(self, eighths: usize) -> usize {
-        self.used.saturating_add(self.room) / 8 * eighths
-    }
-
-    /// How many bytes have to leave memory: nothing while it is not short.
-    pub(super) fn excess(self) -> usize {
-        let fresh = self.used.saturating_sub(self.backlog);
-        let of_fresh = fresh.saturating_sub(self.eighths(FRESH_EIGHTHS_MAX));
-        of_fresh.max(self.used.saturating_sub(self.eighths(ALL_EIGHTHS_MAX)))
-    }
-
-    /// Whether the backlog may be read back into it.
-    pub(super) const fn has_room_for_backlog(self) -> bool {
-        self.used <= self.eighths(ALL_EIGHTHS_MAX)
+    /// How many bytes have to leave memory: what takes more than half of what the stream can have.
+    pub(super) const fn excess(self) -> usize {
+        self.used.saturating_sub(self.used.saturating_add(self.room) / 2)
     }
 }
 
@@ -138,9 +119,9 @@ pub(super) fn demand(outlook: Outlook, memory: Memory, copying: usize) -> Demand
 }
 
 /// Whether batches of the backlog are wanted. `has_probe`: memory has a record to ask a blocked stream with.
-pub(super) const fn wants_backlog(outlook: Outlook, memory: Memory, has_probe: bool) -> bool {
+pub(super) const fn wants_backlog(outlook: Outlook, has_probe: bool) -> bool {
     match outlook {
-        Outlook::Flowing => memory.has_room_for_backlog(),
+        Outlook::Flowing => true,
         Outlook::Draining => false,
         Outlook::Blocked => !has_probe,
         Outlook::Ending { keeps } => keeps,
@@ -159,8 +140,8 @@ pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
 mod tests {
     use super::*;
 
-    const fn memory(used: usize, room: usize, backlog: usize) -> Memory {
-        Memory { used, room, backlog }
+    const fn memory(used: usize, room: usize) -> Memory {
+        Memory { used, room }
     }
 
     const NOTHING: Demand = Demand { copy: Amount::None, let_go: Amount::None };
@@ -196,48 +177,39 @@ mod tests {
 
     #[test]
     fn memory_is_short_when_fresh_records_take_more_than_half_of_what_the_stream_can_have() {
-        assert_eq!(demand(Outlook::Flowing, memory(400, 400, 0), 0), NOTHING);
-        let demanded = demand(Outlook::Flowing, memory(500, 300, 0), 0);
+        assert_eq!(demand(Outlook::Flowing, memory(400, 400), 0), NOTHING);
+        let demanded = demand(Outlook::Flowing, memory(500, 300), 0);
         assert_eq!(demanded.copy, Amount::Newest { bytes: 100 });
         assert_eq!(demanded.let_go, Amount::Newest { bytes: 100 });
     }
 
     #[test]
     fn what_is_on_its_way_to_the_disk_is_not_asked_for_again() {
-        let demanded = demand(Outlook::Flowing, memory(500, 300, 0), 60);
+        let demanded = demand(Outlook::Flowing, memory(500, 300), 60);
         assert_eq!(demanded.copy, Amount::Newest { bytes: 40 });
-        assert_eq!(demand(Outlook::Flowing, memory(500, 300, 0), 100).copy, Amount::None);
-    }
-
-    #[test]
-    fn a_backlog_in_memory_does_not_push_fresh_records_out_before_memory_is_nearly_full() {
-        assert_eq!(demand(Outlook::Flowing, memory(600, 200, 300), 0), NOTHING);
-        let full = memory(760, 40, 700);
-        assert_eq!(demand(Outlook::Flowing, full, 0).copy, Amount::Newest { bytes: 60 });
-        assert!(!wants_backlog(Outlook::Flowing, full, true));
-        assert!(wants_backlog(Outlook::Flowing, memory(600, 200, 300), true));
+        assert_eq!(demand(Outlook::Flowing, memory(500, 300), 100).copy, Amount::None);
     }
 
     #[test]
     fn a_stream_that_others_have_left_nothing_but_its_floor_is_short_of_that() {
         // Whoever has used its floor up and can have no more is short; who has most of it left is not.
-        assert!(memory(100, 0, 0).excess() > 0);
-        assert_eq!(memory(10, 90, 0).excess(), 0);
+        assert!(memory(100, 0).excess() > 0);
+        assert_eq!(memory(10, 90).excess(), 0);
     }
 
     #[test]
     fn a_stream_that_can_not_be_sent_to_keeps_nothing_but_something_to_ask_with() {
-        let demanded = demand(Outlook::Blocked, memory(1, 1_000, 0), 0);
+        let demanded = demand(Outlook::Blocked, memory(1, 1_000), 0);
         assert_eq!(demanded, Demand { copy: Amount::All, let_go: Amount::All });
-        assert!(!wants_backlog(Outlook::Blocked, memory(1, 1_000, 0), true));
-        assert!(wants_backlog(Outlook::Blocked, memory(1, 1_000, 0), false));
+        assert!(!wants_backlog(Outlook::Blocked, true));
+        assert!(wants_backlog(Outlook::Blocked, false));
     }
 
     #[test]
     fn at_the_end_everything_is_copied_and_where_the_disk_goes_too_it_is_sent_on() {
-        let kept = demand(Outlook::Ending { keeps: true }, memory(1, 1_000, 0), 0);
+        let kept = demand(Outlook::Ending { keeps: true }, memory(1, 1_000), 0);
         assert_eq!(kept, Demand { copy: Amount::All, let_go: Amount::None });
-        assert!(wants_backlog(Outlook::Ending { keeps: true }, memory(1, 1_000, 0), true));
-        assert!(!wants_backlog(Outlook::Ending { keeps: false }, memory(1, 1_000, 0), true));
+        assert!(wants_backlog(Outlook::Ending { keeps: true }, true));
+        assert!(!wants_backlog(Outlook::Ending { keeps: false }, true));
     }
 }

@@ -249,7 +249,7 @@ impl Plan {
         let first = self.batches.values().find(has_more);
         // What was read back came late, and is older than that.
         let back = self.custody.as_ref().and_then(|custody| {
-            custody.backlog.keys().filter_map(|id| self.batches.get(id)).find(has_more)
+            custody.backlog.iter().filter_map(|id| self.batches.get(id)).find(has_more)
         });
         first.into_iter().chain(back).map(|held| held.batch.opened_at()).min()
     }

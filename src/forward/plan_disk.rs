@@ -45,11 +45,6 @@ impl Plan {
         self.custody.as_ref().map(Custody::on_its_way).unwrap_or_default()
     }
 
-    /// The memory that the backlog takes, in bytes.
-    pub(super) fn backlog_bytes(&self) -> usize {
-        self.custody.as_ref().map_or(0, Custody::backlog_bytes)
-    }
-
     /// Whether there is a record to ask the stream with, or one is under way.
     pub(super) fn has_probe(&self) -> bool {
         !self.queues.is_empty() || self.totals.in_flight > 0
@@ -83,7 +78,7 @@ impl Plan {
         let below = below.unwrap_or(u64::MAX);
         let is_free = |id: &u64| self.batches.get(id).is_some_and(|held| !held.is_pinned());
         let fresh = custody.secured.range(..below).rev().copied().find(is_free);
-        let mut back = custody.backlog.range(..below).rev().map(|(id, _)| *id);
+        let mut back = custody.backlog.range(..below).rev().copied();
         let back = if with_backlog { back.find(is_free) } else { None };
         let id = fresh.max(back)?;
         self.batches.get(&id).map(|held| (id, held.memory_bytes()))

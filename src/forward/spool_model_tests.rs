@@ -14,7 +14,7 @@ use super::*;
 use crate::pipeline::testing::{batch_of, lane};
 use crate::pipeline::{Batch, Lane, NotDurable, Origin};
 use crate::spool::Word;
-use crate::spool::double::{Ends, Read, Written, ends};
+use crate::spool::handle_testing::{Ends, Read, Written, ends};
 
 /// A disk that fails now and then, as its writer and its reader would be seen.
 struct Disk {
@@ -83,9 +83,7 @@ impl Disk {
             Written::Spill(spill) => {
                 self.copies += 1;
                 let origin = Origin { segment: 1, frame: self.copies.try_into().unwrap() };
-                let mut bytes = spill.bytes.as_slice();
-                let mut cut = |length: &u32| bytes.split_off(..*length as usize).unwrap().to_vec();
-                let records = spill.lengths.iter().map(|length| Some(cut(length))).collect();
+                let records = spill.records().map(|record| Some(record.to_vec())).collect();
                 let result = if fails { Err(NotDurable::DiskFailed) } else { Ok(origin) };
                 if !fails {
                     self.frames.insert(origin, records);
@@ -115,9 +113,8 @@ impl Disk {
                     bytes.extend_from_slice(record);
                 }
             }
-            let (share, now) = (Arc::clone(self.lane.share()), Instant::now());
-            let lane = Arc::clone(&self.lane);
-            let Ok(room) = share.reserve(bytes.capacity()) else { return };
+            let Some(room) = self.ends.room(bytes.len()) else { return };
+            let (lane, now) = (Arc::clone(&self.lane), Instant::now());
             let batch = Batch::of_frame(lane, room, origin, now, bytes, places.into_iter());
             self.waiting.remove(&origin);
             self.ends.say(Word::Batch(Box::new(batch)));
@@ -129,16 +126,25 @@ impl Disk {
     }
 }
 
+/// What every record is answered while the service is away.
+fn away() -> Reply {
+    Reply::error(400, "AccessDeniedException", "no")
+}
+
 /// A service with outages, throttles, lost records, refusals, and records that are bad. It says what it has
 /// taken.
-fn service(taken: Sender<Vec<u8>>) -> Stub {
+pub(super) fn service(taken: Sender<Vec<u8>>, is_away: &Arc<AtomicBool>) -> Stub {
+    let is_away = Arc::clone(is_away);
     Stub::start(move |put| {
+        if is_away.load(Ordering::SeqCst) {
+            return away();
+        }
         let (period, kind) = (put.number / 30 % 4, put.number % 7);
         if period == 2 && kind != 6 {
             return Reply::error(500, "InternalFailure", "");
         }
         if period == 3 && kind < 3 {
-            return Reply::error(400, "AccessDeniedException", "no");
+            return away();
         }
         if put.records.iter().any(|record| record.ends_with(b"spoils")) {
             return Reply::error(400, "ValidationException", "1 validation error detected");
@@ -160,7 +166,7 @@ fn service(taken: Sender<Vec<u8>>) -> Stub {
     })
 }
 
-fn record(number: usize) -> Vec<u8> {
+pub(super) fn record(number: usize) -> Vec<u8> {
     let tail = match number % 97 {
         13 => "bad",
         50 if number > 400 => "spoils",
@@ -173,7 +179,7 @@ fn record(number: usize) -> Vec<u8> {
 fn under_all_faults_at_once_every_record_is_delivered_or_on_disk_or_a_dead_letter() {
     const RECORDS: usize = 6_000;
     let (take, taken) = crossbeam_channel::unbounded();
-    let stub = service(take);
+    let stub = service(take, &Arc::default());
     let lane = lane("demo", 512 * 1024);
     let (spool, ends, words) = ends(64 * 1024);
     let open = Box::new(move |_: &Arc<Lane>| Some(spool.clone()));

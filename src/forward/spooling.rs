@@ -149,12 +149,12 @@ impl Spooling {
         tended.look_at = earlier(tended.look_at, self.copy_out(now, plan, share, outlook));
         // A stream that is held for its dead letters is not asked with records.
         let has_probe = plan.has_probe() || self.letters.block().is_some();
-        self.want(overflow::wants_backlog(outlook, memory(share, plan), has_probe));
+        self.want(overflow::wants_backlog(outlook, has_probe));
         tended
     }
 
     fn let_go(&self, plan: &mut Plan, share: &Share, outlook: Outlook, tended: &mut Tended) {
-        let demand = overflow::demand(outlook, memory(share, plan), 0);
+        let demand = overflow::demand(outlook, memory(share), 0);
         let (mut left, with_backlog) = match demand.let_go {
             Amount::None => return,
             Amount::Newest { bytes } => (bytes, false),
@@ -186,7 +186,7 @@ impl Spooling {
         share: &Share,
         outlook: Outlook,
     ) -> Option<Instant> {
-        let demand = overflow::demand(outlook, memory(share, plan), plan.on_its_way().bytes);
+        let demand = overflow::demand(outlook, memory(share), plan.on_its_way().bytes);
         let (mut left, with_pinned) = match demand.copy {
             Amount::None => (0, false),
             Amount::Newest { bytes } => (bytes, false),
@@ -235,6 +235,6 @@ pub(super) fn letters_refused(why: NotDurable) -> String {
     format!("records that the service refuses can not be set aside, since {why}")
 }
 
-fn memory(share: &Share, plan: &Plan) -> Memory {
-    Memory { used: share.used_bytes(), room: share.room_bytes(), backlog: plan.backlog_bytes() }
+fn memory(share: &Share) -> Memory {
+    Memory { used: share.used_bytes(), room: share.room_bytes() }
 }

@@ -220,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn what_could_be_reserved_is_what_can_be() {
+        let budget = Budget::new(100);
+        let (one, other) = (budget.share(10), budget.share(20));
+        let _some = one.reserve(40).unwrap();
+        assert_eq!([one.room_bytes(), other.room_bytes()], [70, 90]);
+        assert_eq!(one.reserve(71).unwrap_err(), NoRoom);
+        let _all = one.reserve(70).unwrap();
+        assert_eq!([one.room_bytes(), other.room_bytes()], [0, 20]);
+    }
+
+    #[test]
     fn what_is_there_already_is_counted_beyond_the_bound_and_given_back_whole() {
         let budget = Budget::new(100);
         let share = budget.share(20);
@@ -229,17 +240,6 @@ mod tests {
         assert_eq!(share.used_bytes(), 500);
         drop(there);
         drop(share.reserve(120).unwrap());
-    }
-
-    #[test]
-    fn what_could_be_reserved_is_what_can_be() {
-        let budget = Budget::new(100);
-        let (one, other) = (budget.share(10), budget.share(20));
-        let _some = one.reserve(40).unwrap();
-        assert_eq!([one.room_bytes(), other.room_bytes()], [70, 90]);
-        assert_eq!(one.reserve(71).unwrap_err(), NoRoom);
-        let _all = one.reserve(70).unwrap();
-        assert_eq!([one.room_bytes(), other.room_bytes()], [0, 20]);
     }
 
     #[test]

@@ -178,6 +178,12 @@ impl Outflow {
         self.groups.try_recv().ok()
     }
 
+    /// Whether there is a group to take.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// Says why durable records can not be taken, or that they can.
     pub fn set_obstacle(&self, obstacle: Option<NotDurable>) {
         self.state.obstacle.store(obstacle.map_or(0, |reason| reason as u8), Ordering::Relaxed);

@@ -40,6 +40,14 @@ pub(super) struct Counts {
     pub(super) unverified_note_bytes: Count,
     /// Records that became dead letters in this life.
     pub(super) dead_letters: Count,
+    /// Dead letters that an earlier life left, as the ends of their segments claim.
+    pub(super) dead_letters_found: Count,
+    /// Dead letters that were sent on their way again in this life.
+    pub(super) dead_letters_replayed: Count,
+    /// Segments of dead letters of an earlier life without an end.
+    pub(super) dead_letter_segments_uncounted: Count,
+    /// Bytes of dead letters on disk.
+    pub(super) dead_letter_bytes: Count,
     /// Frames that were read.
     pub(super) frames_read: Count,
     /// Reads, writes and syncs that failed.

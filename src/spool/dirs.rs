@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::config::Config;
 use super::fs::{self, Lock, LockError, Storage};
 use super::names::{self, FileName};
 use super::old::Found;
-use super::shared::{DEAD_LETTERS, QUARANTINE, STREAMS};
+use super::shared::{DEAD_LETTERS, QUARANTINE, STREAMS, Shared};
 use crate::record::StreamName;
 
 /// Why the spool can not be used.
@@ -76,9 +77,15 @@ pub(super) fn prepare(storage: &dyn Storage, config: &Config) -> Result<Lock, St
         let path = path.to_owned();
         move |error| StartError::Io { path, error }
     };
-    fs::create_dirs(storage, dir).map_err(io(dir))?;
+    match fs::ensure_dir(storage, dir) {
+        // Who may not even read the folder above has not made this one.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            fs::create_dirs(storage, dir).map_err(io(dir))?;
+        }
+        made => made.map_err(io(dir))?,
+    }
     let lock_path = dir.join(LOCK);
-    let lock = storage.lock(&lock_path).map_err(|error| match error {
+    let lock = locked(storage, &lock_path).map_err(|error| match error {
         LockError::InUse => StartError::InUse { dir: dir.clone() },
         LockError::Io(error) => StartError::Io { path: lock_path.clone(), error },
     })?;
@@ -87,10 +94,30 @@ pub(super) fn prepare(storage: &dyn Storage, config: &Config) -> Result<Lock, St
     }
     for name in [STREAMS, QUARANTINE, DEAD_LETTERS] {
         let path = dir.join(name);
-        fs::create_dirs(storage, &path).map_err(io(&path))?;
+        fs::ensure_dir(storage, &path).map_err(io(&path))?;
     }
     Ok(lock)
 }
+
+/// Locks the directory. Who only looks whether it is locked may be in the way for an instant, so that it is
+/// asked for again before it counts as in use.
+fn locked(storage: &dyn Storage, path: &Path) -> Result<Lock, LockError> {
+    for _ in 1..LOCK_TRIES_MAX {
+        match storage.lock(path) {
+            Err(LockError::InUse) => {
+                let _when = crossbeam_channel::after(LOCK_WAIT).recv();
+            }
+            locked => return locked,
+        }
+    }
+    storage.lock(path)
+}
+
+/// How often the lock is asked for at a start.
+const LOCK_TRIES_MAX: usize = 5;
+
+/// How long it is waited before it is asked for again.
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Says that a life begins. Says in turn whether the last one did not end.
 pub(super) fn mark_running(storage: &dyn Storage, dir: &Path) -> Result<bool, StartError> {
@@ -116,6 +143,18 @@ pub(super) fn reserve(storage: &dyn Storage, config: &Config) {
             "no room can be kept free for a stop; it will have what is free then"
         );
     }
+}
+
+/// The streams that have dead letters. What can not be listed has none, for now.
+pub(super) fn streams_with_letters(shared: &Shared) -> Vec<StreamName> {
+    let storage = shared.storage.as_ref();
+    let folders = storage.read_dir(&shared.config.dir.join(DEAD_LETTERS)).unwrap_or_default();
+    let streams = folders.iter().filter_map(|folder| names::decode(&folder.name));
+    let has_letters = |stream: &StreamName| {
+        let files = storage.read_dir(&shared.letters_dir(stream)).unwrap_or_default();
+        files.iter().any(|file| matches!(names::parse_file(&file.name), Some(FileName::Segment(_))))
+    };
+    streams.filter(has_letters).collect()
 }
 
 /// The files of all streams that are there.

@@ -25,7 +25,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::fs::{DirEntry, File, Lock, LockError, Storage};
 use super::window::to_u64;
-use world::{Change, Fault, Names, Node, World};
+use world::{Change, Extent, Fault, Names, Node, World};
 
 /// The kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,7 @@ impl Faulty {
             locks: BTreeSet::new(),
             calls: BTreeMap::new(),
             faults: Vec::new(),
+            failures: BTreeMap::new(),
             full_at: None,
             is_volatile: false,
             has_crashed: false,
@@ -78,17 +79,37 @@ impl Faulty {
 
     /// The `n`th call of this kind from now on fails; 1 is the next one.
     pub(super) fn fail_nth(&self, call: Call, n: u64, kind: ErrorKind) {
-        self.add_fault(call, Some(n), kind, false);
+        self.add_fault(call, Some(n), kind, Extent::Whole);
     }
 
     /// Every call of this kind fails until [`Faulty::heal`].
     pub(super) fn fail_all(&self, call: Call, kind: ErrorKind) {
-        self.add_fault(call, None, kind, false);
+        self.add_fault(call, None, kind, Extent::Whole);
     }
 
     /// The `n`th append from now on writes a part of what it was given, and fails.
     pub(super) fn short_write_nth(&self, n: u64, kind: ErrorKind) {
-        self.add_fault(Call::Append, Some(n), kind, true);
+        self.add_fault(Call::Append, Some(n), kind, Extent::Short);
+    }
+
+    /// The machine dies within the `n`th call of this kind from now on: see [`Faulty::crash`].
+    pub(super) fn crash_nth(&self, call: Call, n: u64) {
+        self.add_fault(call, Some(n), ErrorKind::BrokenPipe, Extent::Fatal);
+    }
+
+    /// Whether the machine is dead.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.world().has_crashed
+    }
+
+    /// How many calls of this kind failed because they were told to; and those of appends that wrote a part.
+    pub(super) fn failures(&self, call: Call, is_short: bool) -> u64 {
+        self.world().failures.get(&(call, is_short)).copied().unwrap_or(0)
+    }
+
+    /// What is, or was, in all files that there ever were.
+    pub(super) fn all_contents(&self) -> Vec<Vec<u8>> {
+        self.world().files.iter().map(|file| file.bytes.clone()).collect()
     }
 
     /// Nothing is to fail any more, and the disk has room.
@@ -96,6 +117,12 @@ impl Faulty {
         let mut world = self.world();
         world.faults.clear();
         world.full_at = None;
+    }
+
+    /// Whether nothing is to fail.
+    pub(super) fn is_sound(&self) -> bool {
+        let world = self.world();
+        world.faults.is_empty() && world.full_at.is_none()
     }
 
     /// The disk holds `bytes` in all; what goes beyond them is written in part, and fails.
@@ -152,11 +179,11 @@ impl Faulty {
         after
     }
 
-    fn add_fault(&self, call: Call, n: Option<u64>, kind: ErrorKind, is_short: bool) {
+    fn add_fault(&self, call: Call, n: Option<u64>, kind: ErrorKind, extent: Extent) {
         let mut world = self.world();
         let so_far = world.calls.get(&call).copied().unwrap_or(0);
         let number = n.map(|n| so_far + n);
-        world.faults.push(Fault { call, number, kind, is_short });
+        world.faults.push(Fault { call, number, kind, extent });
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -283,6 +310,13 @@ impl Storage for Faulty {
             return Err(LockError::InUse);
         }
         Ok(Lock::new(Held { storage: self.clone(), path: path.to_owned() }))
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let mut world = self.world();
+        world.call(Call::Lock)?;
+        world.inode(path)?;
+        Ok(world.locks.contains(path))
     }
 
     fn preallocate(&self, path: &Path, bytes: u64) -> io::Result<()> {

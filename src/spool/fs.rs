@@ -39,6 +39,9 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     fn is_volatile(&self, path: &Path) -> io::Result<bool>;
     /// Locks a file for this process, making it when it is not there.
     fn lock(&self, path: &Path) -> Result<Lock, LockError>;
+    /// Whether somebody holds the lock of a file. Nothing is made and nobody waits; for an instant a share of
+    /// the lock may be held, so that who wants all of it in that instant has to ask again.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Makes a file of `bytes`, or lengthens one to it, so that the room for them is taken on the disk.
     ///
     /// It is an [`ErrorKind::Unsupported`] where the file system can not do that.
@@ -112,16 +115,33 @@ impl From<io::Error> for LockError {
 }
 
 /// Makes `path` and whatever folder above it is missing, and makes the names of all of those durable.
+///
+/// That of a folder which is there already was made by somebody else.
 pub(super) fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let is_new = match storage.create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && parent.is_some() => {
-            create_dirs(storage, parent.unwrap_or(path))?;
-            storage.create_dir(path)?
+    if create_all(storage, path)? { storage.sync_dir(above(path)) } else { Ok(()) }
+}
+
+/// Makes the folder `path` and makes its name durable, also when it is there already: whoever made it may
+/// have died, or failed, just before that.
+pub(super) fn ensure_dir(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    create_all(storage, path)?;
+    storage.sync_dir(above(path))
+}
+
+/// Makes `path`, and makes the names of those durable that are made above it. Says whether it was not there.
+fn create_all(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
+    match storage.create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && above(path) != path => {
+            create_dirs(storage, above(path))?;
+            storage.create_dir(path)
         }
-        made => made?,
-    };
-    if is_new { storage.sync_dir(parent.unwrap_or(Path::new("."))) } else { Ok(()) }
+        made => made,
+    }
+}
+
+/// The folder that `path` lies in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a whole file of at most `bytes_max`.
@@ -222,6 +242,14 @@ impl Storage for Disk {
             Ok(()) => Ok(Lock::new(file)),
             Err(TryLockError::WouldBlock) => Err(LockError::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match fs::File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
@@ -334,11 +362,14 @@ mod tests {
     fn a_lock_is_held_once_and_free_when_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
+        assert_eq!(Disk.is_locked(&path).unwrap_err().kind(), ErrorKind::NotFound);
         let held = Disk.lock(&path).unwrap();
         assert!(matches!(Disk.lock(&path), Err(LockError::InUse)));
+        assert!(Disk.is_locked(&path).unwrap());
         let elsewhere = Disk.lock(&dir.path().join("not/there")).unwrap_err();
         assert!(matches!(&elsewhere, LockError::Io(error) if error.kind() == ErrorKind::NotFound));
         drop(held);
+        assert!(!Disk.is_locked(&path).unwrap());
         Disk.lock(&path).unwrap();
     }
 

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use super::counts::Counts;
+use super::replay::{Replay, ReplayAsk, Replayed};
 use super::segment::{Laid, Seal};
 use super::status::StreamStatus;
 use super::words::{Letter, Spill};
-use crate::pipeline::{Inlet, Origin, Reservation, Ticket};
+use crate::pipeline::{Inlet, NotDurable, Origin, Reservation, Ticket};
 use crate::record::StreamName;
 
 /// Schedules an actor of the spool.
@@ -25,6 +26,8 @@ pub(super) enum WriterJob {
     Spill(Spill),
     /// To set a record aside.
     SetAside(Letter, Option<Ticket>),
+    /// To send dead letters on their way again.
+    Replay(Replay),
     /// To end what is open and take nothing more.
     End,
 }
@@ -124,6 +127,18 @@ impl StreamSpool {
         taken.is_ok()
     }
 
+    /// Sends dead letters on their way again. What became of it comes once, at the latest a little after
+    /// [`ReplayAsk::until`]; nothing comes when the process ends first, or the disk does not answer.
+    #[must_use]
+    pub fn replay(&self, ask: ReplayAsk) -> Receiver<Replayed> {
+        let (answer, answers) = crossbeam_channel::bounded(1);
+        // A writer that is at its end reads no jobs any more.
+        if self.inner.inlet.obstacle() != Some(NotDurable::Stopping) {
+            self.tell_writer(WriterJob::Replay(Replay::new(ask, answer)));
+        }
+        answers
+    }
+
     /// Says that these records of a frame are settled.
     pub fn note(&self, origin: Origin, numbers: Vec<u16>) {
         self.tell_reader(ReaderJob::Note { origin, numbers });
@@ -168,6 +183,10 @@ impl StreamSpool {
             torn_bytes: counts.torn_bytes.get(),
             unverified_note_bytes: counts.unverified_note_bytes.get(),
             dead_letters: counts.dead_letters.get(),
+            dead_letters_found: counts.dead_letters_found.get(),
+            dead_letters_replayed: counts.dead_letters_replayed.get(),
+            dead_letter_segments_uncounted: counts.dead_letter_segments_uncounted.get(),
+            dead_letter_bytes: counts.dead_letter_bytes.get(),
             records_written: counts.written.get(),
             bytes_written: counts.written_bytes.get(),
             frames_read: counts.frames_read.get(),

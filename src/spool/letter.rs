@@ -7,6 +7,8 @@
 //!
 //! All integers are little-endian. Pure.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Instant;
 
 use super::cursor::Cursor;
@@ -14,6 +16,53 @@ use super::words::{Letter, unix_ms};
 
 /// The most bytes that are kept of a text.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// Which dead letter of a stream: where it lies. Written as `0000019a1b2c3d4e-7-0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterId {
+    /// The segment.
+    pub segment: u64,
+    /// The frame in it.
+    pub frame: u32,
+    /// The record in that.
+    pub number: u16,
+}
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}-{}", self.segment, self.frame, self.number)
+    }
+}
+
+/// A text is not the id of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadLetterId;
+
+impl fmt::Display for BadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an id looks like 0000019a1b2c3d4e-7-0; `dead-letter list --verbose` shows them",
+        )
+    }
+}
+
+impl std::error::Error for BadLetterId {}
+
+impl FromStr for LetterId {
+    type Err = BadLetterId;
+
+    fn from_str(text: &str) -> Result<Self, BadLetterId> {
+        let parse = || {
+            let mut parts = text.split('-');
+            let segment = parts.next().filter(|digits| digits.len() == 16)?;
+            let segment = u64::from_str_radix(segment, 16).ok()?;
+            let (frame, number) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            parts.next().is_none().then_some(Self { segment, frame, number })
+        };
+        // Only one spelling is ours.
+        parse().filter(|id: &Self| id.to_string() == text).ok_or(BadLetterId)
+    }
+}
 
 /// A dead letter that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +137,24 @@ mod tests {
         assert!(read.set_aside_unix_ms >= read.accepted_unix_ms);
         for end in 0..bytes.len() - 7 {
             assert_eq!(decode(&bytes[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = LetterId { segment: 0x19a, frame: 7, number: 0 };
+        assert_eq!(id.to_string(), "000000000000019a-7-0");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in [
+            "",
+            "19a-7-0",
+            "000000000000019a-7",
+            "000000000000019A-7-0",
+            "000000000000019a-07-0",
+            "000000000000019a-7-0-0",
+            "000000000000019a-7-+0",
+        ] {
+            assert_eq!(wrong.parse::<LetterId>(), Err(BadLetterId), "{wrong}");
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Log {
     pub(super) stream: StreamName,
     pub(super) kind: Kind,
     pub(super) dir: PathBuf,
+    /// Whether this life made sure that the folder is there for good.
+    pub(super) has_dir: bool,
     /// Whose room it takes.
     pub(super) share: Arc<Share>,
     /// The most bytes that may be taken of it.
@@ -37,6 +39,8 @@ pub(super) struct Log {
     pub(super) looked_at: Option<Instant>,
     /// What found no room the last time: with less than that there is still none.
     pub(super) refused_bytes: usize,
+    /// Files of segments that could not be begun. They hold nothing.
+    pub(super) litter: Vec<PathBuf>,
 }
 
 /// The segment that is written now.
@@ -80,6 +84,10 @@ impl LogError {
         Self { why, message: message.into() }
     }
 
+    pub(super) fn not_begun() -> Self {
+        Self::new(NotDurable::DiskFailed, "the segment was not begun")
+    }
+
     pub(super) fn of_disk(error: &io::Error) -> Self {
         Self::new(obstacle_of(error.kind()), error.to_string())
     }
@@ -88,7 +96,7 @@ impl LogError {
 impl From<BeginError> for LogError {
     fn from(error: BeginError) -> Self {
         match error {
-            BeginError::Io(error) => Self::of_disk(&error),
+            BeginError::Io(error) | BeginError::Unborn(error, _) => Self::of_disk(&error),
             BeginError::Unfit(message) => Self::new(NotDurable::DiskFailed, message),
         }
     }
@@ -106,31 +114,37 @@ impl Log {
             (key, _) => drop(key?),
         }
         self.has_room(self.refused_bytes)?;
-        let free = self.shared.has_free_space(0);
+        if !self.shared.is_stopping() {
+            let room = self.share.reserve(self.refused_bytes);
+            drop(room.map_err(|_| self.no_room(NotDurable::SpoolFull))?);
+        }
+        let free = self.shared.has_free_space(self.refused_bytes as u64);
         free.map_err(|why| LogError::new(why, why.sentence()))?;
         self.looked_at = Some(now);
         Ok(())
     }
 
     /// The segment for a frame of `bytes`, begun now if there is none.
-    pub(super) fn ready(&mut self, bytes: usize) -> Result<&mut OpenSegment, LogError> {
+    pub(super) fn ready(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+    ) -> Result<&mut OpenSegment, LogError> {
         let whole = bytes + FRAME_EXTRA_BYTES;
         self.refused_bytes = whole;
         self.has_room(whole)?;
         if self.open.is_none() {
-            self.begin(whole)?;
+            self.begin(now, whole)?;
         }
         let is_stopping = self.shared.is_stopping();
-        let open = self
-            .open
-            .as_mut()
-            .ok_or_else(|| LogError::new(NotDurable::DiskFailed, "the segment was not begun"))?;
+        let no_room = self.no_room(NotDurable::SpoolFull);
+        let open = self.open.as_mut().ok_or_else(LogError::not_begun)?;
         let end = usize::try_from(open.segment.bytes_in_all()).unwrap_or(usize::MAX);
         let missing = end.saturating_add(whole).saturating_sub(open.room.bytes());
         if is_stopping {
             open.room.grow_anyway(missing);
         } else if open.room.grow(missing).is_err() {
-            return Err(LogError::new(NotDurable::SpoolFull, NotDurable::SpoolFull.sentence()));
+            return Err(no_room);
         }
         self.refused_bytes = 0;
         Ok(&mut open.segment)
@@ -149,8 +163,14 @@ impl Log {
     /// Makes what was sealed durable. After an error the segment is over, without an end frame.
     pub(super) fn flush(&mut self) -> Result<(), (LogError, Option<Over>)> {
         let Some(open) = &mut self.open else { return Ok(()) };
+        let bytes = open.segment.unwritten_bytes();
         if let Err(error) = open.segment.flush() {
-            return Err((LogError::of_disk(&error), self.abandon()));
+            let error = LogError::of_disk(&error);
+            if error.why == NotDurable::DiskFull {
+                // With less than this there is still no room.
+                self.refused_bytes = bytes;
+            }
+            return Err((error, self.abandon()));
         }
         Ok(())
     }
@@ -179,15 +199,38 @@ impl Log {
         Some(over)
     }
 
-    fn begin(&mut self, bytes: usize) -> Result<(), LogError> {
+    /// The room that its segments take on the disk, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let open = self.open.as_ref().map_or(0, |open| open.room.bytes());
+        let left: usize = self.left.values().map(Reservation::bytes).sum();
+        (open + left) as u64
+    }
+
+    /// Takes away what is left of segments that could not be begun; what the disk refuses now, the next time.
+    pub(super) fn tidy(&mut self) {
+        while let Some(path) = self.litter.last() {
+            match self.shared.storage.remove(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+                _ => drop(self.litter.pop()),
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Instant, bytes: usize) -> Result<(), LogError> {
         let key = self.key()?;
         let needed = (bytes + HEADER_BYTES_MAX) as u64;
         let free = self.shared.has_free_space(needed);
         free.map_err(|why| LogError::new(why, why.sentence()))?;
         let id = unix_ms(Instant::now()).max(self.last_id.saturating_add(1));
         self.last_id = id;
-        let birth = Birth { dir: &self.dir, id, kind: self.kind, stream: &self.stream };
-        let segment = OpenSegment::begin(self.shared.storage.as_ref(), birth, &key)?;
+        let Self { dir, kind, stream, has_dir, .. } = &*self;
+        let birth = Birth { dir, has_dir: *has_dir, id, kind: *kind, stream, now };
+        let begun = OpenSegment::begin(self.shared.storage.as_ref(), birth, &key);
+        if let Err(BeginError::Unborn(_, path)) = &begun {
+            self.litter.push(path.clone());
+        }
+        let segment = begun?;
+        self.has_dir = true;
         self.shared.files.fetch_add(1, Ordering::Relaxed);
         let mut room = self.share.empty_reservation();
         // The header is there already.
@@ -212,10 +255,15 @@ impl Log {
         if self.shared.is_stopping() || used.saturating_add(bytes) <= self.bytes_max {
             return Ok(());
         }
+        Err(self.no_room(NotDurable::StreamFull))
+    }
+
+    /// There is no room for records, for this reason; or none for dead letters.
+    fn no_room(&self, for_records: NotDurable) -> LogError {
         let why = match self.kind {
-            Kind::Records => NotDurable::StreamFull,
+            Kind::Records => for_records,
             Kind::DeadLetters => NotDurable::DeadLettersFull,
         };
-        Err(LogError::new(why, why.sentence()))
+        LogError::new(why, why.sentence())
     }
 }

@@ -23,6 +23,8 @@ const QUARANTINED_SEGMENTS: &str = "standpipe_spool_segments_quarantined_total";
 const TORN: &str = "standpipe_spool_torn_bytes_total";
 const UNVERIFIED: &str = "standpipe_spool_note_unverified_bytes_total";
 const DEAD_LETTERS: &str = "standpipe_spool_records_dead_lettered_total";
+const DEAD_LETTERS_FOUND: &str = "standpipe_spool_dead_letters_found_total";
+const DEAD_LETTERS_REPLAYED: &str = "standpipe_spool_dead_letters_replayed_total";
 const DEAD_LETTER_BYTES: &str = "standpipe_spool_dead_letter_bytes";
 const FAILURES: &str = "standpipe_spool_disk_failures_total";
 const UNCLEAN: &str = "standpipe_spool_last_life_unclean";
@@ -95,6 +97,16 @@ pub const METRICS: &[MetricSpec] = &[
         "Bytes of delivered notes that do not verify. What they said is delivered again.",
     ),
     MetricSpec::counter(DEAD_LETTERS, &["stream"], "Records that were set aside as dead letters."),
+    MetricSpec::counter(
+        DEAD_LETTERS_FOUND,
+        &["stream"],
+        "Dead letters that an earlier life left, as the ends of their segments claim.",
+    ),
+    MetricSpec::counter(
+        DEAD_LETTERS_REPLAYED,
+        &["stream"],
+        "Dead letters that were sent on their way again.",
+    ),
     MetricSpec::gauge(DEAD_LETTER_BYTES, &[], "Bytes of dead letters on disk, over all streams."),
     MetricSpec::counter(FAILURES, &["stream"], "Reads, writes and syncs of the disk that failed."),
     MetricSpec::gauge(
@@ -171,6 +183,8 @@ pub(super) fn show(whole: Whole, streams: &[StreamStatus], now_unix_ms: u64) {
         count(TORN, status.torn_bytes);
         count(UNVERIFIED, status.unverified_note_bytes);
         count(DEAD_LETTERS, status.dead_letters);
+        count(DEAD_LETTERS_FOUND, status.dead_letters_found);
+        count(DEAD_LETTERS_REPLAYED, status.dead_letters_replayed);
         count(FAILURES, status.failures);
     }
 }

@@ -21,6 +21,7 @@
 //! | `note`, `noted` | the delivered note of a segment, and what it says |
 //! | `scan`, `look`, `window` | a segment read in pieces: frames in order, damage told apart |
 //! | `names` | names of files and folders |
+//! | `tools` | looking into a spool from outside: listing, verifying, getting records out |
 //! | `cursor` | little-endian fields |
 //! | `fs` | the file system, and what the spool needs of one |
 //!
@@ -31,20 +32,22 @@ mod counts;
 mod cursor;
 mod dirs;
 #[cfg(test)]
-pub(crate) mod double;
-#[cfg(test)]
 mod faulty;
 mod frame;
 mod fs;
 #[cfg(test)]
 mod golden_tests;
 mod handle;
+#[cfg(test)]
+pub(crate) mod handle_testing;
 mod header;
 mod keyring;
 mod letter;
 mod log;
 mod look;
 pub mod metrics;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod note;
 mod noted;
@@ -54,18 +57,24 @@ mod payload;
 mod pool;
 mod reader;
 mod registry;
+mod replay;
+#[cfg(test)]
+mod replay_tests;
+mod retry;
 mod scan;
 #[cfg(test)]
 mod scan_tests;
 mod seal;
 mod segment;
 mod shared;
+mod shelf;
 mod stage;
 mod status;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 mod tracked;
 mod trouble;
 mod window;
@@ -76,8 +85,10 @@ pub use config::{Config, Volume};
 pub use dirs::StartError;
 pub use handle::{Backlog, StreamSpool};
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
+pub use letter::{BadLetterId, LetterId};
 pub use metrics::METRICS;
 pub use registry::Spools;
+pub use replay::{ReplayAsk, Replayed};
 pub use stage::{Left, Spool};
 pub use status::StreamStatus;
 pub use words::{Letter, Spill, Word, Words};

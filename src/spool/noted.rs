@@ -56,6 +56,20 @@ impl Noted {
         true
     }
 
+    /// All records of `frame` turned out to be delivered.
+    pub(super) fn complete(&mut self, frame: u32) {
+        self.add_run(frame, frame.saturating_add(1));
+        self.dirty.insert(frame);
+    }
+
+    /// The first frame from `frame` on that is not delivered whole.
+    pub(super) fn first_not_whole(&self, frame: u32) -> u32 {
+        match self.runs.range(..=frame).next_back() {
+            Some((_, end)) if frame < *end => *end,
+            _ => frame,
+        }
+    }
+
     /// Whether all records of `frame` are delivered.
     pub(super) fn is_whole(&self, frame: u32) -> bool {
         self.runs.range(..=frame).next_back().is_some_and(|(_, end)| frame < *end)
@@ -79,11 +93,6 @@ impl Noted {
         }
         let Some(bits) = self.partial.get(&frame) else { return 0 };
         bits.iter().map(|byte| byte.count_ones()).sum::<u32>().min(records)
-    }
-
-    /// Whether all frames below `frames` are delivered whole.
-    pub(super) fn is_all_whole(&self, frames: u32) -> bool {
-        frames == 0 || self.runs.get(&0).is_some_and(|end| *end >= frames)
     }
 
     /// How many frames are delivered whole.
@@ -195,13 +204,13 @@ mod tests {
     fn frames_delivered_in_any_order_become_one_run_and_one_entry() {
         let mut noted = Noted::default();
         for frame in [3, 1, 0, 2] {
-            assert!(!noted.is_all_whole(4));
+            assert_ne!(noted.first_not_whole(0), 4);
             for number in [1, 0] {
                 assert!(noted.note(frame, number, 2));
                 assert!(!noted.note(frame, number, 2));
             }
         }
-        assert!(noted.is_all_whole(4) && !noted.is_all_whole(5));
+        assert_eq!([0, 3, 4].map(|frame| noted.first_not_whole(frame)), [4; 3]);
         assert_eq!(noted.take_entries(), [Entry::Whole { first: 0, frames: 4 }]);
         assert!(noted.take_entries().is_empty() && !noted.is_dirty());
         assert_eq!((noted.runs.len(), noted.partial.len()), (1, 0));

@@ -7,8 +7,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use memchr::memmem;
+
 use super::frame::{self, FrameKind, HEAD_BYTES, Head};
-use super::fs::{self, File, Storage};
+use super::fs::{File, Storage};
 use super::header::{self, HEADER_BYTES_MAX, HeaderError, Kind, Parsed};
 use super::keyring::{KeyRing, UnwrapError, Unwrapped};
 use super::note;
@@ -21,6 +23,9 @@ use crate::record::StreamName;
 
 /// The longest note that is read: one that is longer is read up to here.
 const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a record takes in a segment at least: its length.
+const RECORD_BYTES_MIN: u64 = 4;
 
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,16 +106,23 @@ impl Eye<'_> {
         let mut bytes = vec![0; HEADER_BYTES_MAX];
         let count = file.read_at(0, &mut bytes)?;
         bytes.truncate(count);
+        // A file that something was written into behind its header is longer, has a frame or has a note: if
+        // its header is not there, that is damage.
+        let may_be_unborn = count < HEADER_BYTES_MAX
+            && found.note_bytes.is_none()
+            && memmem::find(&bytes, &frame::MAGIC).is_none();
         let parsed = match header::decode(&bytes) {
             Ok(parsed) => parsed,
-            Err(HeaderError::TooShort) => return Ok(Err(Loaded::Unborn)),
+            Err(HeaderError::TooShort) if may_be_unborn => return Ok(Err(Loaded::Unborn)),
             Err(HeaderError::Version(version)) => {
                 return Ok(Err(Loaded::Waits(format!(
                     "it has format version {version}, which this version of Standpipe does not read"
                 ))));
             }
             // A crash may have left the file its length and nothing of what was written.
-            Err(HeaderError::NotASegment) if bytes.iter().all(|byte| *byte == 0) => {
+            Err(HeaderError::NotASegment)
+                if may_be_unborn && bytes.iter().all(|byte| *byte == 0) =>
+            {
                 return Ok(Err(Loaded::Unborn));
             }
             Err(error) => return unfit(error.to_string(), found, file).map(Err),
@@ -134,8 +146,10 @@ impl Eye<'_> {
             return Ok((noted, 0));
         }
         let file = self.storage.open_read(&found.note_path)?;
-        let bytes = file.bytes()?.min(NOTE_BYTES_MAX);
-        let bytes = fs::read_all(file.as_ref(), bytes)?;
+        let length = usize::try_from(file.bytes()?.min(NOTE_BYTES_MAX)).unwrap_or(0);
+        let mut bytes = vec![0; length];
+        let count = file.read_at(0, &mut bytes)?;
+        bytes.truncate(count);
         let scanned = note::scan(&seal.keys, found.id, &bytes, |entry| noted.apply(&entry));
         Ok((noted, scanned.unverified_bytes))
     }
@@ -156,7 +170,9 @@ fn refused(error: UnwrapError, found: &Found, file: &dyn File) -> io::Result<Loa
 }
 
 fn unfit(why: String, found: &Found, file: &dyn File) -> io::Result<Loaded> {
-    let records = end(file, found.bytes)?.map(|head| head.records_before);
+    // Nobody vouches for it; what can not be true is not repeated.
+    let claims = end(file, found.bytes)?.map(|head| head.records_before);
+    let records = claims.filter(|records| *records <= found.bytes / RECORD_BYTES_MIN);
     Ok(Loaded::Unfit { why, records })
 }
 

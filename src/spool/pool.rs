@@ -39,6 +39,17 @@ pub(super) enum Turn {
     At(Instant),
 }
 
+impl Turn {
+    /// This turn or `other`, whichever comes first.
+    pub(super) fn or_sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Again, _) | (_, Self::Again) => Self::Again,
+            (Self::At(a), Self::At(b)) => Self::At(a.min(b)),
+            (Self::Idle, turn) | (turn, Self::Idle) => turn,
+        }
+    }
+}
+
 /// An actor's place in the pool.
 struct Task {
     state: AtomicU8,
@@ -137,6 +148,49 @@ impl Pool {
     }
 }
 
+/// A pool that has no threads: a test gives the turns, in the order and at the time that it likes.
+#[cfg(test)]
+pub(super) struct ByHand {
+    thread: Thread,
+    awake: Vec<Arc<Task>>,
+}
+
+#[cfg(test)]
+impl Pool {
+    pub(super) fn by_hand(now: Instant) -> (Self, ByHand) {
+        let (queue, tokens) = crossbeam_channel::unbounded();
+        let timers = BinaryHeap::new();
+        let thread = Thread { queue: queue.clone(), tokens, began_at: now, timers };
+        (Self { queue, threads: Vec::new() }, ByHand { thread, awake: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+impl ByHand {
+    /// How many actors are awake at `now`.
+    pub(super) fn awake(&mut self, now: Instant) -> usize {
+        self.thread.ring(now);
+        while let Ok(token) = self.thread.tokens.try_recv() {
+            if let Token::Run(task) = token {
+                self.awake.push(task);
+            }
+        }
+        self.awake.len()
+    }
+
+    /// Gives one of those that are awake its turn.
+    pub(super) fn turn(&mut self, which: usize, now: Instant) {
+        let task = self.awake.remove(which);
+        self.thread.run(&task, now);
+    }
+
+    /// When the next timer rings.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let Reverse(timer) = self.thread.timers.peek()?;
+        Some(self.thread.began_at + Duration::from_millis(timer.at_ms))
+    }
+}
+
 impl Places {
     /// A place for one more actor, which can be woken before it is there.
     pub(super) fn place(&self) -> Place {
@@ -166,12 +220,14 @@ impl Place {
 
 impl Task {
     fn wake(self: &Arc<Self>, queue: &Sender<Token>) {
-        let woken =
-            self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
-                IDLE => Some(QUEUED),
-                RUNNING => Some(RUNNING_AND_WOKEN),
-                _ => None,
-            });
+        // Written in any case, so that the next turn takes over what was done before, wherever it runs.
+        let woken = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+            Some(match state {
+                IDLE => QUEUED,
+                RUNNING => RUNNING_AND_WOKEN,
+                other => other,
+            })
+        });
         if woken == Ok(IDLE) {
             // A pool that is gone runs nothing any more.
             drop(queue.send(Token::Run(Arc::clone(self))));
@@ -195,16 +251,16 @@ impl Thread {
                 Duration::from_millis(timer.at_ms.saturating_sub(self.ms(now)))
             });
             match self.tokens.recv_timeout(wait) {
-                Ok(Token::Run(task)) => self.run(&task),
+                Ok(Token::Run(task)) => self.run(&task, Instant::now()),
                 Ok(Token::Quit) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 
-    fn run(&mut self, task: &Arc<Task>) {
-        task.state.store(RUNNING, Ordering::Release);
-        let now = Instant::now();
+    fn run(&mut self, task: &Arc<Task>, now: Instant) {
+        // It takes over what whoever woke the task had done before: its messages are seen by this turn.
+        task.state.swap(RUNNING, Ordering::AcqRel);
         let turn = match task.actor.lock() {
             Ok(mut actor) => actor.as_mut().map_or(Turn::Idle, |actor| actor.turn(now)),
             // A turn that panics takes the process with it.
@@ -219,7 +275,7 @@ impl Thread {
                 .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire)
                 .is_err();
         if is_queued {
-            task.state.store(QUEUED, Ordering::Release);
+            task.state.swap(QUEUED, Ordering::AcqRel);
             drop(self.queue.send(Token::Run(Arc::clone(task))));
         }
     }

@@ -7,44 +7,38 @@
 //!  the last life ─► files found ────┘    oldest first      └─► unlinked, or moved to quarantine
 //! ```
 //!
-//! Only what is durable is read. An error of the disk is tried again after a while, and is never damage.
+//! Only what is durable is read. An error of the disk is tried again after a while, and is never damage; it
+//! stops the segment that it was met in, and no other one.
+
+mod clear;
+mod look;
+mod read;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::counts::Counts;
-use super::frame::HEAD_BYTES;
-use super::fs;
 use super::handle::{ReaderJob, Wake};
-use super::header::Kind;
 use super::names;
-use super::old::{Eye, Found, Loaded};
+use super::old::Found;
 use super::pool::{Actor, Turn};
-use super::scan::Damage;
+use super::retry::Retry;
 use super::shared::Shared;
-use super::tracked::{Read, ReadFrame, Tracked};
-use super::words::{Word, instant};
-use crate::pipeline::{Batch, Lane, Origin, Reservation, Share};
+use super::tracked::{Released, Tracked};
+use crate::pipeline::{Lane, Origin, Reservation, Share};
 use crate::record::StreamName;
+use look::Pass;
+use read::Reading;
 
-/// How much is handed over in one turn, in bytes.
-const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How many files of an earlier life are looked at in one turn.
-const TURN_FILES_MAX: usize = 8;
-
-/// How long it waits before it tries again what the disk, or a key, refused.
-const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// How long it waits for memory before it asks again.
-const ROOM_WAIT: Duration = Duration::from_millis(20);
+/// How long it waits for memory before it asks again: longer each time that there is none.
+const ROOM_WAIT_MIN: Duration = Duration::from_millis(20);
+const ROOM_WAIT_MAX: Duration = Duration::from_millis(320);
 
 /// See the module.
 pub(super) struct Reader {
@@ -63,70 +57,49 @@ pub(super) struct Reader {
     /// Files of an earlier life that were not looked at yet, each with its room.
     pub(super) found: BTreeMap<u64, (Found, Reservation)>,
     pub(super) segments: BTreeMap<u64, Tracked>,
+    /// When files that were found are looked at again.
     pub(super) looks_at: Option<Instant>,
-    pub(super) retry: Retry,
+    pub(super) pass: Option<Pass>,
+    /// Notes of segments that are gone: they go when that is durable.
+    pub(super) notes_left: Vec<PathBuf>,
+    pub(super) waits: Waits,
     pub(super) is_over: bool,
 }
 
-/// When something that failed is tried again.
+/// What is waited for.
 #[derive(Debug, Default)]
-pub(super) struct Retry {
-    wait: Option<Duration>,
-    at: Option<Instant>,
-}
-
-impl Retry {
-    fn failed(&mut self, now: Instant) {
-        let wait = self.wait.map_or(RETRY_MIN, |wait| (wait * 2).min(RETRY_MAX));
-        self.wait = Some(wait);
-        self.at = Some(now + wait);
-    }
-
-    fn worked(&mut self) {
-        *self = Self::default();
-    }
-
-    fn is_waiting(&self, now: Instant) -> bool {
-        self.at.is_some_and(|at| at > now)
-    }
-}
-
-/// What reading came to.
-enum Reading {
-    /// There is more.
-    More,
-    /// There is nothing to read, or nobody wants it.
-    Nothing,
-    /// There is no memory for what comes next.
-    NoRoom,
+pub(super) struct Waits {
+    /// Files that were found: for their keys, or for the disk.
+    files: Retry,
+    has_files_failed: bool,
+    /// The stream's folder, which is to be synced.
+    folder: Retry,
+    /// For memory, the next time that there is none.
+    room: Duration,
+    /// Why files that were found wait.
+    why_files: Option<String>,
+    /// What the disk said at last.
+    why_disk: Option<String>,
 }
 
 impl Actor for Reader {
     fn turn(&mut self, now: Instant) -> Turn {
-        let is_end = self.take_jobs();
+        let is_end = self.take_jobs(now);
         if self.is_over {
             return Turn::Idle;
         }
-        let worked = self.work(now);
+        let turn = self.work(now);
         if is_end {
-            self.finish();
+            self.finish(now);
             return Turn::Idle;
         }
-        match worked {
-            Ok(Reading::More) => Turn::Again,
-            Ok(Reading::NoRoom) => Turn::At(now + ROOM_WAIT),
-            Ok(Reading::Nothing) => self.looks_at.map_or(Turn::Idle, Turn::At),
-            Err(error) => {
-                self.failed(now, &error);
-                self.retry.at.map_or(Turn::Idle, Turn::At)
-            }
-        }
+        turn
     }
 }
 
 impl Reader {
     /// Hears everything. Says whether it is to be the last time.
-    fn take_jobs(&mut self) -> bool {
+    fn take_jobs(&mut self, now: Instant) -> bool {
         let mut is_end = false;
         while let Ok(job) = self.jobs.try_recv() {
             match job {
@@ -148,7 +121,10 @@ impl Reader {
                         tracked.ended(frames, records, room);
                     }
                 }
-                ReaderJob::Key => self.looks_at = Some(Instant::now()),
+                ReaderJob::Key => {
+                    self.waits.files.worked();
+                    self.looks_at = Some(now);
+                }
                 ReaderJob::End => is_end = true,
             }
         }
@@ -157,300 +133,85 @@ impl Reader {
 
     fn note(&mut self, origin: Origin, numbers: &[u16]) {
         if let Some(tracked) = self.segments.get_mut(&origin.segment) {
-            self.counts.records.sub(tracked.note(origin.frame, numbers));
+            let (news, is_in_hand) = tracked.note(origin.frame, numbers);
+            self.counts.records.sub(news);
+            if !is_in_hand {
+                self.counts.waiting.sub(news);
+            }
         }
     }
 
     fn let_go(&mut self, origin: Origin) {
-        if let Some(tracked) = self.segments.get_mut(&origin.segment) {
-            self.counts.waiting.add(tracked.let_go(origin.frame));
-        }
-    }
-
-    /// Writes notes, takes away what is done, looks at what was found and reads what is wanted.
-    fn work(&mut self, now: Instant) -> io::Result<Reading> {
-        if self.retry.is_waiting(now) {
-            return Ok(Reading::Nothing);
-        }
-        self.write_notes()?;
-        self.take_away()?;
-        let more_files = self.look_at_files(now)?;
-        let reading = self.read()?;
-        self.show();
-        self.retry.worked();
-        Ok(if more_files { Reading::More } else { reading })
-    }
-
-    fn write_notes(&mut self) -> io::Result<()> {
-        let storage = self.shared.storage.as_ref();
-        for tracked in self.segments.values_mut().filter(|tracked| tracked.is_dirty()) {
-            let bytes = tracked.write_note(storage)?;
-            self.counts.bytes.add(bytes);
-            if let Some(room) = &mut tracked.room {
-                room.grow_anyway(usize::try_from(bytes).unwrap_or(0));
-            }
-        }
-        Ok(())
-    }
-
-    /// Unlinks segments of which everything is settled, or moves them to quarantine, and syncs the folder.
-    fn take_away(&mut self) -> io::Result<()> {
-        let done: Vec<u64> = self
-            .segments
-            .values()
-            .filter(|tracked| tracked.is_done())
-            .map(|tracked| tracked.id)
-            .collect();
-        if done.is_empty() {
-            return Ok(());
-        }
-        for id in done {
-            let Some(tracked) = self.segments.get(&id) else { continue };
-            let (path, note_path) = (tracked.path.clone(), tracked.note_path().to_owned());
-            if tracked.is_damaged {
-                self.quarantine(&path)?;
-            } else {
-                gone(self.shared.storage.remove(&path))?;
-            }
-            // After its segment: a note without one is nothing, a segment without its note is delivered again.
-            gone(self.shared.storage.remove(&note_path))?;
-            if self.segments.remove(&id).is_some_and(|tracked| tracked.is_uncounted) {
-                self.counts.segments_uncounted.sub(1);
-            }
-            self.counts.segments.sub(1);
-        }
-        self.shared.storage.sync_dir(&self.shared.stream_dir(&self.stream))
-    }
-
-    fn quarantine(&self, path: &Path) -> io::Result<()> {
-        let storage = self.shared.storage.as_ref();
-        let dir = self.shared.quarantine_dir(&self.stream);
-        fs::create_dirs(storage, &dir)?;
-        if let Some(name) = path.file_name() {
-            gone(storage.rename(path, &dir.join(name)))?;
-        }
-        storage.sync_dir(&dir)?;
-        self.counts.quarantined_segments.add(1);
-        Ok(())
-    }
-
-    /// Looks at a few files of an earlier life. Says whether there are more to look at now.
-    fn look_at_files(&mut self, now: Instant) -> io::Result<bool> {
-        if self.looks_at.is_none_or(|at| at > now) {
-            return Ok(false);
-        }
-        self.looks_at = None;
-        let mut waits = None;
-        let ids: Vec<u64> = self.found.keys().copied().collect();
-        for (count, id) in ids.into_iter().enumerate() {
-            if count >= TURN_FILES_MAX && waits.is_none() {
-                self.looks_at = Some(now);
-                return Ok(true);
-            }
-            let Some((found, _)) = self.found.get(&id) else { continue };
-            let (wake, to_self) = (Arc::clone(&self.wake), self.to_self.clone());
-            let ready = move || {
-                // A reader that is gone looks at nothing any more.
-                drop(to_self.send(ReaderJob::Key));
-                wake();
-            };
-            let eye = Eye {
-                storage: self.shared.storage.as_ref(),
-                ring: self.shared.ring.as_ref(),
-                stream: &self.stream,
-                kind: Kind::Records,
-            };
-            // Woken for a key, it looks at everything that waits.
-            match eye.load(found, Box::new(ready))? {
-                Loaded::Pending => waits = waits.or(Some("the key is on its way".to_owned())),
-                Loaded::Waits(why) => waits = waits.or(Some(why)),
-                loaded => self.loaded(id, loaded)?,
-            }
-        }
-        if let Some(why) = &waits {
-            self.looks_at = Some(now + RETRY_MAX.min(Duration::from_secs(2)));
-            if self.counts.reading.get().as_ref() != Some(why) {
-                tracing::warn!(stream = %self.stream, segments = self.found.len(), reason = %why, "segments wait");
-            }
-        }
-        self.counts.reading.set(waits);
-        Ok(false)
-    }
-
-    fn loaded(&mut self, id: u64, loaded: Loaded) -> io::Result<()> {
-        let Some((found, room)) = self.found.remove(&id) else { return Ok(()) };
-        match loaded {
-            Loaded::Ready { mut segment, records, unverified_note_bytes } => {
-                self.counts.unverified_note_bytes.add(unverified_note_bytes);
-                if let Some(records) = records {
-                    self.counts.segments_uncounted.sub(1);
-                    self.counts.recovered.add(records);
-                    self.counts.records.add(records);
-                    self.counts.waiting.add(records);
-                }
-                segment.room = Some(room);
-                self.segments.insert(id, *segment);
-            }
-            Loaded::Unfit { why, records } => {
+        let Some(tracked) = self.segments.get_mut(&origin.segment) else { return };
+        match tracked.let_go(origin.frame) {
+            Released::Waits(records) => self.counts.waiting.add(records),
+            Released::Lost(records) => {
+                self.counts.records.sub(records);
+                self.counts.quarantined.add(records);
                 tracing::error!(
                     stream = %self.stream,
-                    segment = %found.path.display(),
-                    records_claimed = records,
-                    reason = %why,
-                    "a segment can not be opened and goes to quarantine"
+                    segment = format!("{:016x}", origin.segment),
+                    frame = origin.frame,
+                    records,
+                    "records were let go of whose segment was damaged meanwhile: they can not be read"
                 );
-                self.quarantine(&found.path)?;
-                let records = records.unwrap_or(0);
-                self.counts.recovered.add(records);
-                self.counts.quarantined.add(records);
-                self.forget(&found)?;
             }
-            Loaded::Unborn => {
-                self.counts.torn_bytes.add(found.bytes);
-                gone(self.shared.storage.remove(&found.path))?;
-                self.forget(&found)?;
-            }
-            Loaded::Pending | Loaded::Waits(_) => {}
-        }
-        Ok(())
-    }
-
-    fn forget(&self, found: &Found) -> io::Result<()> {
-        gone(self.shared.storage.remove(&found.note_path))?;
-        self.counts.segments.sub(1);
-        self.counts.segments_uncounted.sub(1);
-        self.shared.storage.sync_dir(&self.shared.stream_dir(&self.stream))
-    }
-
-    /// Hands over what is wanted, oldest first, as far as there is memory for it.
-    fn read(&mut self) -> io::Result<Reading> {
-        if !self.is_wanted.load(Ordering::Acquire) {
-            self.segments.values_mut().for_each(Tracked::rest);
-            return Ok(Reading::Nothing);
-        }
-        let mut words = Vec::new();
-        let mut bytes = 0;
-        let mut reading = Reading::More;
-        while bytes < TURN_BYTES_MAX {
-            let Some(id) =
-                self.segments.values().find(|segment| segment.has_unread()).map(|s| s.id)
-            else {
-                reading = Reading::Nothing;
-                break;
-            };
-            match self.read_one(id) {
-                Ok(Some(Some(batch))) => {
-                    bytes += batch.bytes() + HEAD_BYTES;
-                    words.push(Word::Batch(Box::new(batch)));
-                }
-                Ok(Some(None)) => {}
-                Ok(None) => {
-                    reading = Reading::NoRoom;
-                    break;
-                }
-                Err(error) => {
-                    self.shared.speaker.say(words);
-                    return Err(error);
-                }
-            }
-        }
-        self.shared.speaker.say(words);
-        Ok(reading)
-    }
-
-    /// Reads on in one segment. Nothing at all when there is no memory for what comes next.
-    fn read_one(&mut self, id: u64) -> io::Result<Option<Option<Batch>>> {
-        let Some(tracked) = self.segments.get_mut(&id) else { return Ok(Some(None)) };
-        let storage = self.shared.storage.as_ref();
-        let mut room = self.shared.read_ahead.empty_reservation();
-        let mut read = tracked.read(storage, 0)?;
-        if let Read::Next(bytes) = read {
-            // What it takes in memory is a little more: that is taken beyond the bound.
-            if room.grow(bytes).is_err() {
-                return Ok(None);
-            }
-            read = tracked.read(storage, bytes)?;
-        }
-        Ok(Some(match read {
-            Read::Frame(frame) => self.handed(id, frame, room),
-            Read::Damage(damage) => {
-                self.damaged(id, &damage);
-                None
-            }
-            Read::Nothing => {
-                self.is_counted(id);
-                None
-            }
-            Read::Next(_) => None,
-        }))
-    }
-
-    /// All of a segment was read once: what is left of it is counted.
-    fn is_counted(&mut self, id: u64) {
-        if let Some(tracked) = self.segments.get_mut(&id)
-            && std::mem::take(&mut tracked.is_uncounted)
-        {
-            self.counts.segments_uncounted.sub(1);
         }
     }
 
-    fn handed(&mut self, id: u64, read: ReadFrame, room: Reservation) -> Option<Batch> {
-        let ReadFrame { frame, opened_unix_ms, bytes, wanted } = read;
-        let records = wanted.len() as u64;
-        let is_uncounted = self.segments.get(&id).is_some_and(|tracked| tracked.is_uncounted);
-        self.counts.frames_read.add(1);
-        if is_uncounted {
-            self.counts.recovered.add(records);
-            self.counts.records.add(records);
-        } else {
-            self.counts.waiting.sub(records);
+    /// Takes away what is done, writes notes, looks at what was found and reads what is wanted.
+    fn work(&mut self, now: Instant) -> Turn {
+        // First what makes room: on a disk that is full no note can be written.
+        self.take_away(now);
+        self.write_notes(now);
+        let more_files = self.look_at_files(now);
+        self.sync_folder(now);
+        let reading = self.read(now);
+        self.show();
+        if more_files || matches!(reading, Reading::More) {
+            return Turn::Again;
         }
-        self.counts.oldest_unix_ms.set(opened_unix_ms);
-        let origin = Origin { segment: id, frame };
-        let lane = Arc::clone(&self.lane);
-        let opened_at = instant(opened_unix_ms);
-        (records > 0)
-            .then(|| Batch::of_frame(lane, room, origin, opened_at, bytes, wanted.into_iter()))
+        let lacks_room = matches!(reading, Reading::NoRoom);
+        let room_wait = self.waits.room.clamp(ROOM_WAIT_MIN, ROOM_WAIT_MAX);
+        let for_room = lacks_room.then(|| now + room_wait);
+        self.waits.room = if lacks_room { room_wait * 2 } else { ROOM_WAIT_MIN };
+        let retries = self.segments.values().filter_map(|tracked| tracked.retry.waits_until(now));
+        let next = retries
+            .chain(self.waits.folder.waits_until(now))
+            .chain(self.looks_at)
+            .chain(for_room)
+            .min();
+        next.map_or(Turn::Idle, Turn::At)
     }
 
-    fn damaged(&mut self, id: u64, damage: &Damage) {
-        let Some(tracked) = self.segments.get_mut(&id) else { return };
-        let Some(records) = tracked.damaged(damage) else { return };
-        let bytes = damage.to_offset.saturating_sub(damage.from_offset);
-        if damage.is_torn {
-            self.counts.torn_bytes.add(bytes);
-            tracing::warn!(
-                stream = %self.stream,
-                segment = format!("{id:016x}"),
-                offset = damage.from_offset,
-                bytes,
-                "a torn tail was cut off: nobody was told that it is durable"
-            );
-            return;
+    /// The disk refused something that concerns this segment.
+    fn failed(&mut self, now: Instant, id: u64, error: &io::Error) {
+        if let Some(tracked) = self.segments.get_mut(&id) {
+            tracked.retry.failed(now);
         }
-        if tracked.is_uncounted {
-            self.counts.recovered.add(records);
-        } else {
-            self.counts.records.sub(records);
-            self.counts.waiting.sub(records);
+        self.disk_failed(error);
+    }
+
+    fn disk_failed(&mut self, error: &io::Error) {
+        self.counts.failures.add(1);
+        // Once, and not for every segment.
+        if self.waits.why_disk.is_none() {
+            tracing::error!(stream = %self.stream, %error, "the spool can not be read; it is tried again");
         }
-        self.counts.quarantined.add(records);
-        tracing::error!(
-            stream = %self.stream,
-            segment = format!("{id:016x}"),
-            offset = damage.from_offset,
-            bytes,
-            frames = damage.frames,
-            records,
-            "a segment is damaged: these records can not be read; it goes to quarantine when the others are \
-             delivered"
-        );
+        self.waits.why_disk = Some(format!("the disk fails: {error}"));
     }
 
     /// Brings up to date what is shown.
-    fn show(&self) {
-        let segments_bytes: usize = self.disk.used_bytes();
-        self.counts.bytes.set(segments_bytes as u64);
+    fn show(&mut self) {
+        let has_failed = self.waits.folder.has_failed()
+            || self.waits.has_files_failed
+            || self.segments.values().any(|tracked| tracked.retry.has_failed());
+        if !has_failed {
+            self.waits.why_disk = None;
+        }
+        let waits = self.waits.why_disk.as_ref().or(self.waits.why_files.as_ref());
+        self.counts.reading.set(waits.cloned());
+        self.counts.bytes.set(self.disk.used_bytes() as u64);
         if self.counts.waiting.get() == 0 && self.found.is_empty() {
             self.counts.oldest_unix_ms.set(0);
         } else if let Some(oldest) = self.found.keys().chain(self.segments.keys()).min()
@@ -459,39 +220,5 @@ impl Reader {
             // A segment's id is when it was begun.
             self.counts.oldest_unix_ms.set(*oldest);
         }
-    }
-
-    fn failed(&mut self, now: Instant, error: &io::Error) {
-        let is_new = self.retry.wait.is_none();
-        self.retry.failed(now);
-        self.counts.failures.add(1);
-        self.counts.reading.set(Some(format!("the disk fails: {error}")));
-        if is_new {
-            tracing::error!(stream = %self.stream, %error, "the spool can not be read; it is tried again");
-        }
-    }
-
-    /// Writes down what is noted, and makes it durable.
-    fn finish(&mut self) {
-        let written = self.write_notes().and_then(|()| self.take_away());
-        let synced = self.segments.values_mut().try_for_each(Tracked::sync_note);
-        if let Err(error) = written.and(synced) {
-            tracing::warn!(
-                stream = %self.stream,
-                %error,
-                "not all that was delivered could be noted: the next start delivers it again"
-            );
-        }
-        self.is_over = true;
-        // Who stopped it may have stopped waiting.
-        let _is_heard = self.done.send(()).is_ok();
-    }
-}
-
-/// That a file is gone already is as good as taking it away.
-fn gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }

@@ -23,8 +23,9 @@ use super::names::{self, FileName};
 use super::old::Found;
 use super::onward::Onward;
 use super::pool::Places;
-use super::reader::{Reader, Retry};
+use super::reader::{Reader, Waits};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
 use super::writer::Writer;
 use crate::pipeline::{Lane, Outflow, Reservation, Share, durable_way};
@@ -148,6 +149,7 @@ impl Registry {
                 stream: ends.stream.clone(),
                 kind,
                 dir,
+                has_dir: false,
                 share: Arc::clone(share),
                 bytes_max,
                 last_id: last_id.max(quarantined.unwrap_or(0)),
@@ -155,10 +157,13 @@ impl Registry {
                 left: BTreeMap::new(),
                 looked_at: None,
                 refused_bytes: 0,
+                litter: Vec::new(),
             }
         };
         let mut letters = log(Kind::DeadLetters);
         self.count_letters(&mut letters);
+        let shelf = Shelf::found(letters.left.keys().copied());
+        ends.counts.dead_letter_bytes.set(letters.bytes());
         Writer {
             stream: ends.stream.clone(),
             shared: Arc::clone(shared),
@@ -176,6 +181,7 @@ impl Registry {
             pending: Vec::new(),
             pending_letters: Vec::new(),
             onward: Onward::default(),
+            shelf,
         }
     }
 
@@ -200,7 +206,9 @@ impl Registry {
             looks_at: (!found.is_empty()).then(Instant::now),
             found,
             segments: BTreeMap::new(),
-            retry: Retry::default(),
+            pass: None,
+            notes_left: Vec::new(),
+            waits: Waits::default(),
             is_over: false,
         }
     }

@@ -186,16 +186,15 @@ impl Scanner {
         (self.at, self.index)
     }
 
-    /// The index and the length of the next frame of records, if its head is where it has to be and was read already.
-    pub(super) fn next_frame(&mut self) -> Option<(u32, usize)> {
+    /// The index and the length of the next frame of records, if its head is where it has to be and was read
+    /// already. What the scanner is about to ask for stays as it is.
+    pub(super) fn next_frame(&self) -> Option<(u32, usize)> {
         if self.look.is_some() {
             return None;
         }
-        let head = self.head_at(self.at).ok().flatten()?;
-        if head.kind == FrameKind::End {
-            return None;
-        }
-        Some((head.index, head.frame_bytes()))
+        let head = frame::parse_head(self.window.peek(self.at, HEAD_BYTES)?).ok()?;
+        let is_there = to_u64(head.frame_bytes()) <= self.extent.bytes.saturating_sub(self.at);
+        (is_there && head.kind == FrameKind::Records).then_some((head.index, head.frame_bytes()))
     }
 
     /// Gives back the memory that is held, when it may be long until the next call; what is needed of it is
@@ -271,7 +270,8 @@ impl Scanner {
                         && next.records_before == head.records_after()
                 }
             };
-            if is_sound {
+            // It may have become needed while bytes were asked for.
+            if is_sound && !is_needed {
                 self.pass(&head);
                 return Ok(Walked::Step(Step::Other(Event::Skipped { offset, head })));
             }

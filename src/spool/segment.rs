@@ -31,9 +31,12 @@ pub(super) struct Seal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Birth<'a> {
     pub(super) dir: &'a Path,
+    /// Whether the folder is known to be there for good.
+    pub(super) has_dir: bool,
     pub(super) id: u64,
     pub(super) kind: Kind,
     pub(super) stream: &'a StreamName,
+    pub(super) now: Instant,
 }
 
 /// Where a frame lies.
@@ -71,8 +74,10 @@ pub(super) struct OpenSegment {
 /// Why a segment could not be begun.
 #[derive(Debug)]
 pub(super) enum BeginError {
-    /// The disk refused.
+    /// The disk refused, and nothing is there.
     Io(io::Error),
+    /// The disk refused when the file was made. It holds nothing, and is to be taken away.
+    Unborn(io::Error, PathBuf),
     /// The key can not be written down, or there is no randomness.
     Unfit(String),
 }
@@ -86,7 +91,7 @@ impl From<io::Error> for BeginError {
 impl fmt::Display for BeginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) | Self::Unborn(error, _) => error.fmt(f),
             Self::Unfit(message) => f.write_str(message),
         }
     }
@@ -116,19 +121,19 @@ impl OpenSegment {
         };
         let header::Encoded { bytes, digest, keys } =
             header::encode(&header, key).map_err(|error| unfit(&error))?;
-        fs::create_dirs(storage, birth.dir)?;
+        if !birth.has_dir {
+            fs::ensure_dir(storage, birth.dir)?;
+        }
         let path = birth.dir.join(names::segment_file(birth.id));
         let mut file = storage.create_new(&path)?;
         let written = file.append(&bytes).and_then(|()| file.sync_data());
         if let Err(error) = written.and_then(|()| storage.sync_dir(birth.dir)) {
-            // What is left of it holds nothing; a start that finds it takes it away.
-            drop(storage.remove(&path));
-            return Err(error.into());
+            return Err(BeginError::Unborn(error, path));
         }
         Ok(Self {
             id: birth.id,
             seal: Arc::new(Seal { keys: Arc::new(keys), digest }),
-            begun_at: Instant::now(),
+            begun_at: birth.now,
             start: bytes.len() as u64,
             path,
             file,
@@ -154,6 +159,11 @@ impl OpenSegment {
     /// How long the file will be when the buffer is written.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes + self.buffer.len() as u64
+    }
+
+    /// How much was sealed and not written yet.
+    pub(super) const fn unwritten_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// How many records were sealed into it.

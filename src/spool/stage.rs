@@ -3,7 +3,8 @@
 //! A start makes and locks the directory and reads listings, and nothing else: it takes as long with a
 //! backlog as without. A stop ends what is written and notes what is delivered.
 
-use std::io::ErrorKind;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[expect(
@@ -34,7 +35,7 @@ use crate::record::StreamName;
 pub struct Spool {
     spools: Spools,
     pool: Pool,
-    done: Receiver<()>,
+    pub(super) done: Receiver<()>,
     was_unclean: bool,
     _lock: Lock,
 }
@@ -71,12 +72,23 @@ impl Spool {
         ring: Arc<dyn KeyRing>,
         post: Post,
     ) -> Result<(Self, Words), StartError> {
+        let threads = config.threads;
+        Self::start_in(storage, config, ring, post, || Pool::start(threads))
+    }
+
+    pub(super) fn start_in(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        ring: Arc<dyn KeyRing>,
+        post: Post,
+        pool: impl FnOnce() -> io::Result<Pool>,
+    ) -> Result<(Self, Words), StartError> {
         let dir = config.dir.clone();
         let lock = dirs::prepare(storage.as_ref(), &config)?;
         let was_unclean = dirs::mark_running(storage.as_ref(), &dir)?;
         dirs::reserve(storage.as_ref(), &config);
         let found = dirs::look_around(storage.as_ref(), &dir.join(STREAMS))?;
-        let pool = Pool::start(config.threads).map_err(StartError::Thread)?;
+        let pool = pool().map_err(StartError::Thread)?;
         let (speaker, words) = words();
         let (done_sender, done) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared {
@@ -105,11 +117,15 @@ impl Spool {
         self.spools.clone()
     }
 
-    /// The streams that an earlier life left something of.
+    /// The streams that an earlier life left something of: records, or dead letters.
     #[must_use]
     pub fn leftovers(&self) -> Vec<StreamName> {
-        let found = self.spools.registry.found.lock();
-        found.map(|found| found.keys().cloned().collect()).unwrap_or_default()
+        let registry = &self.spools.registry;
+        let found = registry.found.lock();
+        let mut streams: BTreeSet<StreamName> =
+            found.map(|found| found.keys().cloned().collect()).unwrap_or_default();
+        streams.extend(dirs::streams_with_letters(&registry.shared));
+        streams.into_iter().collect()
     }
 
     /// Whether the last life of the process did not end cleanly: what it had in memory alone is lost.
@@ -151,6 +167,8 @@ impl Spool {
         {
             tracing::warn!(%error, path = %reserve.display(), "the reserve of the spool can not be freed");
         }
+        // Who had no room has some now.
+        self.spools.all().iter().for_each(|(_, spool)| (spool.inner.wake_writer)());
     }
 
     /// Writes what was handed over until now, notes what is delivered, and ends the threads.
@@ -158,13 +176,33 @@ impl Spool {
     /// Waits for the disk until `deadline`. It may take that long.
     #[must_use]
     pub fn stop(self, deadline: Instant) -> Left {
-        let Self { spools, pool, done, was_unclean: _, _lock: lock } = self;
-        let all = spools.all();
-        let wait_for_all = || all.iter().all(|_| done.recv_deadline(deadline).is_ok());
+        let wait_for =
+            |actors: usize| (0..actors).all(|_| self.done.recv_deadline(deadline).is_ok());
+        let writers = self.end_writers();
+        let are_writers_over = wait_for(writers);
+        let readers = self.end_readers();
+        let is_whole = wait_for(readers) && are_writers_over;
+        self.ended(is_whole)
+    }
+
+    /// Tells all writers to write what they have and end. Says how many there are.
+    pub(super) fn end_writers(&self) -> usize {
+        let all = self.spools.all();
         all.iter().for_each(|(_, spool)| spool.tell_writer(WriterJob::End));
-        let mut is_whole = wait_for_all();
+        all.len()
+    }
+
+    /// Tells all readers, which may still hear of the writers, to end. Says how many there are.
+    pub(super) fn end_readers(&self) -> usize {
+        let all = self.spools.all();
         all.iter().for_each(|(_, spool)| spool.tell_reader(ReaderJob::End));
-        is_whole &= wait_for_all();
+        all.len()
+    }
+
+    /// Everything has ended, if it `is_whole`.
+    pub(super) fn ended(self, is_whole: bool) -> Left {
+        let Self { spools, pool, done: _, was_unclean: _, _lock: lock } = self;
+        let all = spools.all();
         let mut left = Left { is_whole, ..Left::default() };
         for (_, spool) in &all {
             let counts = &spool.inner.counts;
@@ -181,7 +219,12 @@ impl Spool {
                 tracing::warn!(%error, "the next start will say that this life did not end cleanly");
             }
         }
-        drop(lock);
+        if is_whole {
+            drop(lock);
+        } else {
+            // A thread may still write: nobody else is to have the directory while the process is there.
+            std::mem::forget(lock);
+        }
         left
     }
 }

@@ -38,6 +38,14 @@ pub struct StreamStatus {
     pub unverified_note_bytes: u64,
     /// Records that became dead letters in this life.
     pub dead_letters: u64,
+    /// Dead letters that an earlier life left, as the ends of their segments claim.
+    pub dead_letters_found: u64,
+    /// Dead letters that were sent on their way again in this life.
+    pub dead_letters_replayed: u64,
+    /// Segments of dead letters of an earlier life that have no end, so that their letters are not counted.
+    pub dead_letter_segments_uncounted: u64,
+    /// Bytes of dead letters on disk.
+    pub dead_letter_bytes: u64,
     /// Records that were written in this life.
     pub records_written: u64,
     /// Bytes that were written in this life, sealed.

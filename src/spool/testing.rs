@@ -211,11 +211,20 @@ pub(super) fn rig_with(
     ring: Arc<Ring>,
     set: impl FnOnce(&mut super::Config),
 ) -> Rig {
+    rig_on(Arc::new(super::fs::Disk), dir, ring, set)
+}
+
+pub(super) fn rig_on(
+    storage: Arc<dyn super::fs::Storage>,
+    dir: &std::path::Path,
+    ring: Arc<Ring>,
+    set: impl FnOnce(&mut super::Config),
+) -> Rig {
     use crate::pipeline::{Batcher, Book, ChunkPool, testing};
     let mut config = config(dir);
     set(&mut config);
     let (post, mut boxes) = crate::pipeline::post(1);
-    let (spool, words) = super::Spool::start(config, ring, post).unwrap();
+    let (spool, words) = super::Spool::start_on(storage, config, ring, post).unwrap();
     let lane = testing::lane("demo", 1 << 26);
     let stream = spool.spools().open(&lane).unwrap();
     let limits = crate::pipeline::Limits { linger: std::time::Duration::ZERO, ..testing::limits() };
@@ -275,6 +284,30 @@ impl Rig {
                 () = tokio::time::sleep(PATIENCE) => panic!("nothing became of it"),
             }
         })
+    }
+
+    /// Makes a record a dead letter, as if it had never been on disk.
+    pub(super) fn set_aside(&self, record: &str, code: &str) {
+        self.stream.set_aside(super::Letter {
+            id: 0,
+            record: record.into(),
+            opened_at: std::time::Instant::now(),
+            reason: "refused_alone",
+            code: code.into(),
+            message: "it is too strange".into(),
+            origin: None,
+        });
+        assert!(matches!(self.word(), super::Word::SetAside { result: Ok(()), .. }));
+    }
+
+    /// Replays dead letters.
+    pub(super) fn replay(&self, ids: &[super::LetterId]) -> super::Replayed {
+        let ask = super::ReplayAsk {
+            ids: (!ids.is_empty()).then(|| ids.iter().copied().collect()),
+            segment_max: None,
+            until: std::time::Instant::now() + PATIENCE,
+        };
+        self.stream.replay(ask).recv_timeout(PATIENCE).unwrap()
     }
 
     /// The next word of the spool.

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::fs::{File, Storage};
 use super::note;
 use super::noted::Noted;
+use super::retry::Retry;
 use super::scan::{Damage, Extent, Scanner};
 use super::segment::{Laid, Seal};
 use crate::pipeline::Reservation;
@@ -30,10 +32,16 @@ pub(super) struct Tracked {
     pub(super) is_uncounted: bool,
     noted: Noted,
     note: Option<Box<dyn File>>,
+    /// Whether something was written into the note since it was synced.
+    is_note_unsynced: bool,
+    /// How long the note is, as far as its room is not taken yet.
+    note_bytes: usize,
     /// Frames that the forwarder has in memory, and how many records each has in all.
     in_hand: BTreeMap<u32, u32>,
     /// Damage that was met, by its first frame.
-    gone: BTreeMap<u32, u32>,
+    gone: BTreeMap<u32, Gone>,
+    /// How many frames there are, as far as it is known, with those that are gone.
+    frames_seen: u32,
     pub(super) is_damaged: bool,
     scan: Option<Scan>,
     /// Whether all frames were read once, in a segment of an earlier life.
@@ -41,12 +49,31 @@ pub(super) struct Tracked {
     /// Whether frames behind the scanner are to be read again.
     rewinds: bool,
     pub(super) room: Option<Reservation>,
+    /// When it is tried again what the disk refused.
+    pub(super) retry: Retry,
 }
 
 #[derive(Debug)]
 struct Scan {
     scanner: Scanner,
-    file: Box<dyn File>,
+    file: Option<Box<dyn File>>,
+}
+
+/// Frames that can not be read.
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    frames: u32,
+    /// How many records were said to be missing for it.
+    records: u64,
+}
+
+/// What became of the records of a frame that was let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Released {
+    /// So many of them are to be read again.
+    Waits(u64),
+    /// So many of them can not be read again.
+    Lost(u64),
 }
 
 /// A frame that was read.
@@ -114,18 +141,32 @@ impl Tracked {
             is_uncounted: false,
             noted: Noted::default(),
             note: None,
+            is_note_unsynced: false,
+            note_bytes: 0,
             in_hand: BTreeMap::new(),
             gone: BTreeMap::new(),
+            frames_seen: 0,
             is_damaged: false,
             scan: None,
             is_read: false,
             rewinds: false,
             room: None,
+            retry: Retry::default(),
         }
     }
 
     pub(super) fn note_path(&self) -> &Path {
         &self.note_path
+    }
+
+    /// Where its first frame begins.
+    pub(super) const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// What is noted of it.
+    pub(super) const fn noted(&self) -> &Noted {
+        &self.noted
     }
 
     /// The writer has made these frames durable, and the forwarder has them.
@@ -135,13 +176,15 @@ impl Tracked {
             self.extent.bytes = laid.end;
             self.extent.frames = laid.frame.saturating_add(1);
             self.extent.records += u64::from(laid.records);
+            self.frames_seen = self.frames_seen.max(self.extent.frames);
         }
         self.extend();
     }
 
     /// The writer is done with it: it has so many frames, and nothing above them was promised.
-    pub(super) fn ended(&mut self, frames: u32, records: u64, room: Reservation) {
+    pub(super) fn ended(&mut self, frames: u32, records: u64, mut room: Reservation) {
         self.is_open = false;
+        room.grow_anyway(std::mem::take(&mut self.note_bytes));
         self.extent = Extent { frames, records, is_final: true, ..self.extent };
         self.room = Some(room);
         self.extend();
@@ -153,29 +196,45 @@ impl Tracked {
         }
     }
 
-    /// These records of a frame are settled. Says how many of them were not before.
-    pub(super) fn note(&mut self, frame: u32, numbers: &[u16]) -> u64 {
-        let records = self.in_hand.get(&frame).copied().unwrap_or(u32::MAX);
+    /// These records of a frame are settled. Says how many of them were not before, and whether the frame was
+    /// in hand.
+    pub(super) fn note(&mut self, frame: u32, numbers: &[u16]) -> (u64, bool) {
+        let in_hand = self.in_hand.get(&frame).copied();
+        if in_hand.is_none() && self.gone_at(frame).is_some() {
+            // It was counted as lost when it was let go.
+            return (0, true);
+        }
         let mut news = 0;
         for number in numbers {
-            news += u64::from(self.noted.note(frame, *number, records));
+            news += u64::from(self.noted.note(frame, *number, in_hand.unwrap_or(u32::MAX)));
         }
         if self.noted.is_whole(frame) {
             self.in_hand.remove(&frame);
         }
-        news
+        (news, in_hand.is_some())
     }
 
-    /// The forwarder has let a frame go. Says how many of its records are to be read again.
-    pub(super) fn let_go(&mut self, frame: u32) -> u64 {
-        let Some(records) = self.in_hand.remove(&frame) else { return 0 };
-        let left = records.saturating_sub(self.noted.noted_in(frame, records));
+    /// The forwarder has let a frame go.
+    pub(super) fn let_go(&mut self, frame: u32) -> Released {
+        let Some(records) = self.in_hand.remove(&frame) else { return Released::Waits(0) };
+        let left = u64::from(records.saturating_sub(self.noted.noted_in(frame, records)));
         if left > 0 {
+            if let Some(gone) = self.gone_at(frame) {
+                gone.records += left;
+                self.is_damaged = true;
+                return Released::Lost(left);
+            }
             let is_ahead =
                 self.scan.as_ref().is_some_and(|scan| scan.scanner.position().1 <= frame);
             self.rewinds |= !is_ahead;
         }
-        u64::from(left)
+        Released::Waits(left)
+    }
+
+    /// The damage that a frame lies in.
+    fn gone_at(&mut self, frame: u32) -> Option<&mut Gone> {
+        let (first, gone) = self.gone.range_mut(..=frame).next_back()?;
+        (frame - first < gone.frames).then_some(gone)
     }
 
     /// Whether there is a frame that may be read.
@@ -184,8 +243,35 @@ impl Tracked {
     }
 
     /// Whether everything in it is settled: nothing is left to do but to take it away.
-    pub(super) fn is_done(&self) -> bool {
-        !self.is_open && self.in_hand.is_empty() && !self.has_unread() && !self.noted.is_dirty()
+    ///
+    /// What is not settled although nobody has it is read again, after a while.
+    pub(super) fn is_done(&mut self, now: Instant) -> bool {
+        if self.is_open || !self.in_hand.is_empty() || self.has_unread() {
+            return false;
+        }
+        let is_settled = self.is_settled();
+        debug_assert!(is_settled, "what is let go is read again: {self:?}");
+        if !is_settled {
+            self.rewinds = true;
+            self.retry.failed(now);
+        }
+        is_settled
+    }
+
+    /// Whether every frame is noted, or gone.
+    fn is_settled(&self) -> bool {
+        let mut frame = 0;
+        while frame < self.frames_seen {
+            let not_whole = self.noted.first_not_whole(frame);
+            let gone = self.gone.range(..=not_whole).next_back();
+            let behind = gone.map_or(0, |(first, gone)| first.saturating_add(gone.frames));
+            let next = not_whole.max(behind);
+            if next == frame {
+                return false;
+            }
+            frame = next;
+        }
+        true
     }
 
     /// Reads on: what comes next. A frame of more than `bytes_max` is not read, but announced.
@@ -197,12 +283,17 @@ impl Tracked {
             self.rewinds = false;
             let keys = Arc::clone(&self.seal.keys);
             let scanner = Scanner::new(keys, self.seal.digest, self.start, self.extent);
-            let file = storage.open_read(&self.path)?;
-            self.scan = Some(Scan { scanner, file });
+            self.scan = Some(Scan { scanner, file: None });
         }
-        let Self { scan: Some(scan), noted, in_hand, .. } = self else { return Ok(Read::Nothing) };
-        let is_needed = |frame: u32| !noted.is_whole(frame) && !in_hand.contains_key(&frame);
+        let Self { scan: Some(scan), noted, in_hand, frames_seen, .. } = self else {
+            return Ok(Read::Nothing);
+        };
+        let file = match &mut scan.file {
+            Some(file) => file,
+            none => none.insert(storage.open_read(&self.path)?),
+        };
         loop {
+            let is_needed = |frame: u32| !noted.is_whole(frame) && !in_hand.contains_key(&frame);
             let next = scan.scanner.next_frame();
             if let Some((frame, bytes)) = next
                 && bytes > bytes_max
@@ -212,25 +303,34 @@ impl Tracked {
             }
             match scan.scanner.next(is_needed) {
                 super::scan::Event::NeedBytes => {
-                    scan.scanner.fill(|offset, into| scan.file.read_at(offset, into))?;
+                    scan.scanner.fill(|offset, into| file.read_at(offset, into))?;
                 }
                 super::scan::Event::Frame { head, payload, .. } => {
+                    *frames_seen = (*frames_seen).max(head.index.saturating_add(1));
                     if !is_needed(head.index) {
                         continue;
                     }
                     let numbered = payload.places().zip(0_u16..);
                     let wanted =
                         numbered.filter(|(_, number)| !noted.is_noted(head.index, *number));
+                    let wanted: Vec<_> = wanted.collect();
+                    if wanted.is_empty() {
+                        // The last of them was noted after it was let go, when nobody knew that it was.
+                        noted.complete(head.index);
+                        continue;
+                    }
                     let read = ReadFrame {
                         frame: head.index,
                         opened_unix_ms: payload.opened_unix_ms(),
                         bytes: payload.bytes().to_vec(),
-                        wanted: wanted.collect(),
+                        wanted,
                     };
                     in_hand.insert(head.index, head.records);
                     return Ok(Read::Frame(read));
                 }
-                super::scan::Event::Skipped { .. } => {}
+                super::scan::Event::Skipped { head, .. } => {
+                    *frames_seen = (*frames_seen).max(head.index.saturating_add(1));
+                }
                 super::scan::Event::Damage(damage) => return Ok(Read::Damage(damage)),
                 super::scan::Event::Wait | super::scan::Event::End { .. } => {
                     self.scan = None;
@@ -241,15 +341,36 @@ impl Tracked {
         }
     }
 
-    /// Takes note of damage. Says how many records are missing through it, if it was not known yet.
+    /// Takes note of damage. Says how many records are missing through it, if it was not known yet. What the
+    /// forwarder has in hand is not missing.
     pub(super) fn damaged(&mut self, damage: &Damage) -> Option<u64> {
-        let is_known = self.gone.insert(damage.first, damage.frames).is_some();
-        if is_known {
-            return None;
+        let Damage { first, frames, .. } = *damage;
+        let end = first.saturating_add(frames);
+        if frames > 0 {
+            self.frames_seen = self.frames_seen.max(end);
         }
+        let known: Vec<u32> = self
+            .gone
+            .range(first..end.max(first.saturating_add(1)))
+            .map(|(first, _)| *first)
+            .collect();
+        let known: Vec<Gone> = known.iter().filter_map(|first| self.gone.remove(first)).collect();
+        let counted: u64 = known.iter().map(|gone| gone.records).sum();
+        let is_known =
+            known.iter().map(|gone| gone.frames).sum::<u32>() >= frames && !known.is_empty();
+        let in_hand: u64 = self
+            .in_hand
+            .range(first..end)
+            .map(|(frame, records)| records - self.noted.noted_in(*frame, *records))
+            .map(u64::from)
+            .sum();
+        let all = self.noted.missing_in(first, frames, damage.records.unwrap_or(0));
+        let news = all.saturating_sub(in_hand).saturating_sub(counted);
+        let before = known.iter().map(|gone| gone.frames).max().unwrap_or(0);
+        let frames = frames.max(before);
+        self.gone.insert(first, Gone { frames, records: counted + news });
         self.is_damaged |= !damage.is_torn;
-        let records = damage.records.unwrap_or(0);
-        Some(self.noted.missing_in(damage.first, damage.frames, records))
+        (!is_known).then_some(news)
     }
 
     /// Whether something is to be written into the note.
@@ -257,8 +378,8 @@ impl Tracked {
         self.noted.is_dirty()
     }
 
-    /// Writes down what was noted since the last time. Says how many bytes.
-    pub(super) fn write_note(&mut self, storage: &dyn Storage) -> io::Result<u64> {
+    /// Writes down what was noted since the last time.
+    pub(super) fn write_note(&mut self, storage: &dyn Storage) -> io::Result<()> {
         let entries = self.noted.take_entries();
         let written = self.append(storage, &entries);
         if written.is_err() {
@@ -268,33 +389,64 @@ impl Tracked {
         written
     }
 
-    fn append(&mut self, storage: &dyn Storage, entries: &[note::Entry]) -> io::Result<u64> {
+    fn append(&mut self, storage: &dyn Storage, entries: &[note::Entry]) -> io::Result<()> {
         let mut out = Vec::new();
-        if self.note.is_none() {
-            let file = storage.open_append(&self.note_path)?;
-            if file.bytes()? == 0 {
-                out.extend_from_slice(&note::file_header(self.id));
+        let file = match &mut self.note {
+            Some(file) => file,
+            none => {
+                let file = storage.open_append(&self.note_path)?;
+                if file.bytes()? == 0 {
+                    out.extend_from_slice(&note::file_header(self.id));
+                }
+                none.insert(file)
             }
-            self.note = Some(file);
-        }
+        };
         for entry in entries {
             note::encode(&self.seal.keys, self.id, entry, &mut out);
         }
-        if let Some(file) = &mut self.note {
-            file.append(&out)?;
+        // Whether or not all of it comes there.
+        match &mut self.room {
+            Some(room) => room.grow_anyway(out.len()),
+            None => self.note_bytes += out.len(),
         }
-        Ok(out.len() as u64)
+        self.is_note_unsynced = true;
+        file.append(&out)
     }
 
-    /// Makes the note durable. Nothing depends on it but how much is delivered twice after a crash.
-    pub(super) fn sync_note(&mut self) -> io::Result<()> {
-        self.note.as_mut().map_or(Ok(()), |file| file.sync_data())
+    /// What was written into the note and is not counted in its room, in bytes.
+    pub(super) fn take_note_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.note_bytes)
+    }
+
+    /// Whether the note is held open.
+    pub(super) fn has_open_note(&self) -> bool {
+        self.note.is_some()
+    }
+
+    /// Gives back what is held open for the note.
+    pub(super) fn close_note(&mut self) {
+        self.note = None;
+    }
+
+    /// Makes the note durable. Says whether anything was to be done. Nothing depends on it but how much is
+    /// delivered twice after a crash.
+    pub(super) fn sync_note(&mut self, storage: &dyn Storage) -> io::Result<bool> {
+        if !self.is_note_unsynced {
+            return Ok(false);
+        }
+        match &mut self.note {
+            Some(file) => file.sync_data()?,
+            None => storage.open_append(&self.note_path)?.sync_data()?,
+        }
+        self.is_note_unsynced = false;
+        Ok(true)
     }
 
     /// Gives back what is held open for reading.
     pub(super) fn rest(&mut self) {
         if let Some(scan) = &mut self.scan {
             scan.scanner.release();
+            scan.file = None;
         }
     }
 }

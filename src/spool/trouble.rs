@@ -16,6 +16,8 @@ const LONG_WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     state: Option<State>,
+    /// What seemed to be over, while nothing was written since: the wait goes on where it was.
+    doubtful: Option<State>,
 }
 
 #[derive(Debug)]
@@ -47,16 +49,23 @@ impl Trouble {
             NotDurable::DiskFailed => (LONG_WAIT_MIN, LONG_WAIT_MAX),
             _ => (SHORT_WAIT_MIN, SHORT_WAIT_MAX),
         };
-        let same = self.state.as_ref().filter(|state| state.why == why);
+        let last = self.state.as_ref().or(self.doubtful.as_ref());
+        let same = last.filter(|state| state.why == why);
         let is_new = same.is_none();
         let wait = same.map_or(min, |state| state.wait.saturating_mul(2).min(max));
         self.state = Some(State { why, retry_at: now + wait, wait });
         is_new
     }
 
-    /// It works. Says whether it did not before.
-    pub(super) fn over(&mut self) -> bool {
-        self.state.take().is_some()
+    /// It seems to work.
+    pub(super) fn over(&mut self) {
+        self.doubtful = self.state.take().or(self.doubtful.take());
+    }
+
+    /// Something was written. Says what had been wrong until then.
+    pub(super) fn proved_over(&mut self) -> Option<NotDurable> {
+        let state = self.state.is_none().then(|| self.doubtful.take())?;
+        state.map(|state| state.why)
     }
 }
 
@@ -78,7 +87,25 @@ mod tests {
         }
         assert!(trouble.met(start, NotDurable::DiskFull), "another reason is news");
         assert!(trouble.waits(start + SHORT_WAIT_MIN).is_none());
-        assert!(trouble.over());
-        assert!(!trouble.over());
+    }
+
+    #[test]
+    fn what_only_seems_to_be_over_is_waited_for_ever_longer_and_is_no_news() {
+        let start = Instant::now();
+        let mut trouble = Trouble::default();
+        assert!(trouble.met(start, NotDurable::DiskFull));
+        for millis in [40, 80, 160] {
+            trouble.over();
+            assert_eq!(trouble.waits(start), None);
+            assert!(!trouble.met(start, NotDurable::DiskFull));
+            assert_eq!(trouble.retry_at(), Some(start + Duration::from_millis(millis)));
+            assert_eq!(trouble.proved_over(), None, "it is not over");
+        }
+        trouble.over();
+        trouble.over();
+        assert_eq!(trouble.proved_over(), Some(NotDurable::DiskFull));
+        assert_eq!(trouble.proved_over(), None);
+        assert!(trouble.met(start, NotDurable::DiskFull));
+        assert_eq!(trouble.retry_at(), Some(start + SHORT_WAIT_MIN));
     }
 }

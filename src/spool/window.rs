@@ -47,6 +47,12 @@ impl Window {
         Ok(self.bytes.get_mut(from..).expect("a position is in the window"))
     }
 
+    /// What lies at `offset`, if `count` bytes of it are held. Changes nothing.
+    pub(super) fn peek(&self, offset: u64, count: usize) -> Option<&[u8]> {
+        let from = self.position(offset)?;
+        self.bytes.get(from..from.checked_add(count)?)
+    }
+
     /// Reads what is wanted, if anything is: `read` is given where in the file, and where to. Says how many
     /// bytes came; fewer than wanted come only at the end of the file. After an error all is as it was.
     pub(super) fn fill(

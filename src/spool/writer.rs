@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What came while a sync was under way is the next group. After an error nothing is tried again: the group
-//! fails, its segment is over, and before another one is begun some time passes. It reads no segment.
+//! fails, its segment is over, and before another one is begun some time passes. It reads no segment
+//! but those of dead letters that are replayed.
 
 use std::mem;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::onward::Onward;
 use super::pool::{Actor, Turn};
 use super::segment::{Laid, records_payload};
 use super::shared::Shared;
+use super::shelf::Shelf;
 use super::trouble::Trouble;
 use super::words::{Letter, Spill, Word};
 use crate::pipeline::{Batch, NotDurable, Origin, Outflow, Ticket, Word as Settled};
@@ -54,6 +56,7 @@ pub(super) struct Writer {
     pub(super) pending: Vec<(Kept, Laid)>,
     pub(super) pending_letters: Vec<(Kept, Laid)>,
     pub(super) onward: Onward,
+    pub(super) shelf: Shelf,
 }
 
 /// One thing that is to be kept.
@@ -84,37 +87,47 @@ impl Actor for Writer {
     fn turn(&mut self, now: Instant) -> Turn {
         let (group, is_end) = self.take();
         if self.is_over {
-            group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
-            return Turn::Idle;
+            self.shelf = Shelf::default();
+            return self.refuse(group);
         }
-        match self.look(now) {
-            Ok(()) => {
-                for kept in group {
-                    self.keep(now, kept);
-                }
-                self.commit(now, Kind::Records);
-                self.commit(now, Kind::DeadLetters);
+        let looked = self.look(now, is_end);
+        for kept in group {
+            match looked {
+                Err(why) if !is_no_obstacle(&kept, why) => self.fail(kept, why),
+                _ => self.keep(now, kept),
             }
-            Err(why) => group.into_iter().for_each(|kept| self.fail(kept, why)),
         }
+        self.commit(now, Kind::Records);
+        self.commit(now, Kind::DeadLetters);
         if is_end {
             self.is_over = true;
             self.outflow.set_obstacle(Some(NotDurable::Stopping));
         }
         let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
         self.shared.speaker.say(due);
+        let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
         }
-        self.rest(now)
+        self.rest(now).or_sooner(shelf)
     }
 }
 
 impl Writer {
+    /// After the end nothing is taken any more, and nobody waits in vain.
+    fn refuse(&self, group: Vec<Kept>) -> Turn {
+        let is_all = group.is_empty();
+        group.into_iter().for_each(|kept| self.fail(kept, NotDurable::Stopping));
+        if self.outflow.rest() {
+            self.shared.post.ring_all();
+        }
+        if is_all { Turn::Idle } else { Turn::Again }
+    }
+
     /// Takes what makes the next group out of the queues. Says whether it is the last one.
-    fn take(&self) -> (Vec<Kept>, bool) {
+    fn take(&mut self) -> (Vec<Kept>, bool) {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < self.shared.config.group_bytes_max {
@@ -124,6 +137,10 @@ impl Writer {
                 match self.jobs.try_recv() {
                     Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
+                    Ok(WriterJob::Replay(replay)) => {
+                        self.shelf.ask(replay);
+                        continue;
+                    }
                     Ok(WriterJob::End) => return (group, true),
                     Err(_) => break,
                 }
@@ -134,16 +151,21 @@ impl Writer {
         (group, false)
     }
 
-    /// Whether anything can be written now. A trouble that is not over yet is not looked at again.
-    fn look(&mut self, now: Instant) -> Result<(), NotDurable> {
-        if let Some(why) = self.trouble.waits(now) {
+    /// Whether anything can be written now. A trouble that is not over yet is not looked at again, unless it
+    /// is the last time, or a stop has just made room.
+    fn look(&mut self, now: Instant, is_end: bool) -> Result<(), NotDurable> {
+        let has_new_room = |why: NotDurable| self.shared.is_stopping() && is_about_room(why);
+        if let Some(why) = self.trouble.waits(now)
+            && !is_end
+            && !has_new_room(why)
+        {
             return Err(why);
         }
         let looked = self.records.look(now);
         let proved = match self.trouble.why() {
             // That a disk works again is known when a segment was begun on it.
             Some(NotDurable::DiskFailed | NotDurable::DiskFull) if looked.is_ok() => {
-                self.records.ready(1).map(drop)
+                self.records.ready(now, 1).map(drop)
             }
             _ => looked,
         };
@@ -164,26 +186,33 @@ impl Writer {
             self.commit(now, kind);
             self.end_log(kind);
         }
-        if let Some(why) = self.trouble.waits(now) {
+        if let Some(why) = self.trouble.waits(now)
+            && !is_no_obstacle(&kept, why)
+        {
             return self.fail(kept, why);
         }
-        match self.seal(&kept) {
+        match self.seal(now, &kept) {
             Ok(laid) => self.pending_of(kind).push((kept, laid)),
             Err(error) => {
                 let why = match kind {
-                    Kind::Records => self.met(now, &error),
-                    // A full store of dead letters stands in no record's way.
-                    Kind::DeadLetters => error.why,
+                    // A full store of dead letters stands in no record's way; a disk that fails does.
+                    Kind::DeadLetters if error.why != NotDurable::DiskFailed => error.why,
+                    Kind::Records | Kind::DeadLetters => self.met(now, &error),
                 };
                 self.fail(kept, why);
             }
         }
     }
 
-    fn seal(&mut self, kept: &Kept) -> Result<Laid, LogError> {
+    fn seal(&mut self, now: Instant, kept: &Kept) -> Result<Laid, LogError> {
         let began_at = Instant::now();
         let kind = kept.kind();
-        let segment = self.log(kind).ready(kept.bytes())?;
+        let is_ready = self.log(kind).ready(now, kept.bytes()).map(drop);
+        // The reader is to know of everything that lies there, whatever comes of it.
+        self.tell_begun();
+        is_ready?;
+        let open = self.log(kind).open.as_mut();
+        let segment = &mut open.ok_or_else(LogError::not_begun)?.segment;
         let laid = match kept {
             Kept::Group(batch) => {
                 let records = u32::try_from(batch.len()).unwrap_or(u32::MAX);
@@ -203,7 +232,6 @@ impl Writer {
                 segment.seal(1, |out| records_payload(out, letter.opened_at, record))
             }
         };
-        self.tell_begun();
         self.metrics.seal_seconds.record(began_at.elapsed().as_secs_f64());
         laid.map_err(LogError::from)
     }
@@ -242,10 +270,16 @@ impl Writer {
         self.counts.written.add(records);
         self.counts.written_bytes.add(bytes);
         self.shared.ring.used(&self.stream, bytes);
+        if let Some(had) = self.trouble.proved_over() {
+            let reason = had.as_str();
+            tracing::info!(stream = %self.stream, reason, "the spool takes durable records again");
+        }
         if kind == Kind::Records {
             self.counts.records.add(records);
             // It is not woken: it hears of the frames before the first note of one of them.
             self.mention(ReaderJob::Synced { segment, frames });
+        } else {
+            self.count_shelf();
         }
         let mut tickets: Vec<(Ticket, Settled)> = Vec::new();
         let mut words = Vec::with_capacity(pending.len());
@@ -323,6 +357,7 @@ impl Writer {
     fn end_what_is_due(&mut self, now: Instant) {
         let is_short = self.shared.is_short_of_files();
         for kind in [Kind::Records, Kind::DeadLetters] {
+            self.log(kind).tidy();
             let age_max = self.shared.config.segment_age_max;
             let Some(open) = &self.log(kind).open else { continue };
             let is_old = now.saturating_duration_since(open.segment.begun_at) >= age_max;
@@ -332,7 +367,7 @@ impl Writer {
         }
     }
 
-    fn end_log(&mut self, kind: Kind) {
+    pub(super) fn end_log(&mut self, kind: Kind) {
         if let Some(over) = self.log(kind).end() {
             if let Some(error) = &over.error {
                 tracing::warn!(
@@ -347,7 +382,7 @@ impl Writer {
         }
     }
 
-    fn tell_begun(&mut self) {
+    pub(super) fn tell_begun(&mut self) {
         let Some(open) = self.records.open.as_mut().filter(|open| !open.is_told) else { return };
         open.is_told = true;
         let segment = &open.segment;
@@ -360,29 +395,31 @@ impl Writer {
         self.mention(job);
     }
 
-    fn tell_over(&mut self, kind: Kind, over: Over) {
+    pub(super) fn tell_over(&mut self, kind: Kind, over: Over) {
         let Over { segment, frames, records, bytes: _, room, error: _ } = over;
         if kind == Kind::Records {
             self.tell(ReaderJob::Ended { segment, frames, records, room });
         } else {
             // Dead letters stay until they are replayed, and so does the room that they take.
             self.letters.left.insert(segment, room);
+            self.count_shelf();
         }
     }
 
-    fn tell(&self, job: ReaderJob) {
+    pub(super) fn tell(&self, job: ReaderJob) {
         self.mention(job);
         (self.wake_reader)();
     }
 
-    fn mention(&self, job: ReaderJob) {
+    pub(super) fn mention(&self, job: ReaderJob) {
         // The reader lives as long as the pool.
         let _is_heard = self.to_reader.send(job).is_ok();
     }
 
     /// When to look again, and whether somebody is to be told that nothing is written now.
     fn rest(&mut self, now: Instant) -> Turn {
-        if !self.jobs.is_empty() {
+        // Who was put off by the bound of a group has woken it already, and does not do so again.
+        if !self.jobs.is_empty() || self.outflow.has_more() {
             return Turn::Again;
         }
         if self.outflow.rest() {
@@ -396,13 +433,15 @@ impl Writer {
         Turn::At(looks_at.min(leaves_at).max(now + Duration::from_millis(1)))
     }
 
-    fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
+    pub(super) fn met(&mut self, now: Instant, error: &LogError) -> NotDurable {
         let LogError { why, message } = error;
         if self.trouble.met(now, *why) {
             self.counts.failures.add(u64::from(matches!(why, NotDurable::DiskFailed)));
             match why {
                 // The first key of a life takes a moment.
-                NotDurable::NoKey => tracing::debug!(stream = %self.stream, detail = %message, "no key yet"),
+                NotDurable::NoKey => {
+                    tracing::debug!(stream = %self.stream, detail = %message, "no key yet")
+                }
                 NotDurable::DiskFailed => tracing::error!(
                     stream = %self.stream,
                     detail = %message,
@@ -422,14 +461,7 @@ impl Writer {
     }
 
     fn well(&mut self) {
-        let had = self.trouble.why();
-        if self.trouble.over() && had != Some(NotDurable::NoKey) {
-            tracing::info!(
-                stream = %self.stream,
-                reason = had.map_or("", NotDurable::as_str),
-                "the spool takes durable records again"
-            );
-        }
+        self.trouble.over();
         if self.outflow.obstacle().is_some() {
             self.counts.writing.set(None);
             self.outflow.set_obstacle(None);
@@ -449,4 +481,15 @@ impl Writer {
             Kind::DeadLetters => &mut self.pending_letters,
         }
     }
+}
+
+/// Whether there may be none of it any more as soon as something is taken away.
+const fn is_about_room(why: NotDurable) -> bool {
+    matches!(why, NotDurable::StreamFull | NotDurable::SpoolFull | NotDurable::DiskFull)
+}
+
+/// Dead letters have a room of their own: that records have none does not stop them, and they make some.
+const fn is_no_obstacle(kept: &Kept, why: NotDurable) -> bool {
+    matches!(kept.kind(), Kind::DeadLetters)
+        && matches!(why, NotDurable::StreamFull | NotDurable::SpoolFull)
 }

@@ -67,6 +67,13 @@ def addresses_in(line):
     return {"data": entry["data"], "admin": entry["admin"]}
 
 
+def emulator_of(pipe):
+    """The address of the emulator in an embedded Standpipe, from what it shows at its start."""
+    shown = re.search(r"(http://\S+)/emulator/faults", "\n".join(pipe.lines))
+    assert shown, "it does not say where its emulator is:\n" + pipe.output()
+    return shown.group(1)
+
+
 def delivered_folder(home, stream):
     """Where an embedded Standpipe that was started in `home` delivers."""
     return Path(home) / "standpipe-data" / "delivered" / stream

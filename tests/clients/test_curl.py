@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import requests
 import zstandard
-from harness import REPOSITORY, Ledger, configuration, environment, tool, wait_for_all
+from harness import REPOSITORY, Ledger, configuration, emulator_of, environment, tool, wait_for_all, wait_until
 
 NDJSON = "application/x-ndjson"
 RECORD_BYTES_MAX = 1_024_000
@@ -129,6 +130,23 @@ def test_the_level_delivered_is_answered_with_the_ids_of_the_service(embedded):
     ledger.check_exactly_once(wait_for_all(ledger, lambda: embedded.delivered("demo")))
 
 
+def test_what_nobody_asked_for_is_durable_and_lies_sealed_on_the_disk(start):
+    pipe = start("--embedded", env={"STANDPIPE_DEFAULTS_ACK": ""})
+    requests.put(f"{emulator_of(pipe)}/emulator/faults", json={"outage": "unavailable"}, timeout=10)
+
+    status, _, _, answer = curl(pipe.records_url("demo"), body=b"marked-record")
+
+    assert (status, answer["ack"]) == (200, "durable")
+    pipe.kill()
+    spool = pipe.home / "standpipe-data" / "spool"
+    assert [path for path in spool.rglob("*.seg") if path.stat().st_size > 0]
+    assert not [path for path in spool.rglob("*") if path.is_file() and b"marked" in path.read_bytes()]
+    # The emulator has forgotten its outage, and remembers its keys.
+    again = start("--embedded", env={"STANDPIPE_DEFAULTS_ACK": ""})
+    wait_until("the record of the last life is delivered", lambda: b"marked-record" in again.delivered("demo"))
+    again.stop()
+
+
 def test_http_2_with_prior_knowledge_is_spoken_on_the_same_port(embedded):
     ledger = Ledger("h2")
 
@@ -170,7 +188,6 @@ PROBLEMS = {
     "a coding that is unknown": ({415}, "demo", ["-H", "Content-Encoding: br"], b"x"),
     "a body that is not what its coding says": ({400}, "demo", ["-H", "Content-Encoding: gzip"], b"not gzip"),
     "an unknown level": ({400}, "demo", ["-H", "standpipe-ack: perhaps"], b"x"),
-    "a level that is not to be had": ({400, 503}, "demo", ["-H", "standpipe-ack: durable"], b"x"),
     "a record too large": ({413}, "demo", [], b"x" * (RECORD_BYTES_MAX + 1)),
     "a record too large with its newline": ({413}, "demo", [], b"x" * RECORD_BYTES_MAX),
 }

@@ -20,6 +20,7 @@ mod native;
 mod overflow;
 mod pipe;
 mod spool;
+mod tools;
 mod upstream;
 mod wakeups;
 mod wire;

@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) calls: BTreeMap<Call, u64>,
     pub(super) faults: Vec<Fault>,
+    /// How many calls of each kind failed as they were told, and whether in part.
+    pub(super) failures: BTreeMap<(Call, bool), u64>,
     pub(super) full_at: Option<u64>,
     pub(super) is_volatile: bool,
     pub(super) has_crashed: bool,
@@ -63,7 +65,18 @@ pub(super) struct Fault {
     /// Which call of its kind; nothing for every one.
     pub(super) number: Option<u64>,
     pub(super) kind: ErrorKind,
-    pub(super) is_short: bool,
+    pub(super) extent: Extent,
+}
+
+/// How far a call comes that is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// It does nothing.
+    Whole,
+    /// It does a part.
+    Short,
+    /// It does a part, and is the last one.
+    Fatal,
 }
 
 impl World {
@@ -74,16 +87,18 @@ impl World {
         let number = *so_far;
         if self.has_crashed {
             let kind = ErrorKind::BrokenPipe;
-            return Some(Fault { call, number: None, kind, is_short: false });
+            return Some(Fault { call, number: None, kind, extent: Extent::Whole });
         }
         let is_meant =
             |fault: &Fault| fault.call == call && fault.number.is_none_or(|n| n == number);
         let at = self.faults.iter().position(is_meant)?;
-        let Fault { number, kind, is_short, .. } = self.faults[at];
+        let Fault { number, kind, extent, .. } = self.faults[at];
         if number.is_some() {
             self.faults.remove(at);
         }
-        Some(Fault { call, number, kind, is_short })
+        *self.failures.entry((call, extent == Extent::Short)).or_default() += 1;
+        self.has_crashed |= extent == Extent::Fatal;
+        Some(Fault { call, number, kind, extent })
     }
 
     pub(super) fn call(&mut self, call: Call) -> io::Result<()> {
@@ -146,7 +161,7 @@ impl World {
         let fault = self.fault(Call::Append);
         let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
         let (written, answer) = match fault {
-            Some(fault) if fault.is_short => {
+            Some(fault) if fault.extent != Extent::Whole => {
                 (self.random.usize(..bytes.len().max(1)).min(room), Err(fault.kind.into()))
             }
             Some(fault) => (0, Err(fault.kind.into())),

@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::handle::{Inner, ReaderJob, WriterJob};
 use super::words::Speaker;
 use super::{Letter, Spill, StreamSpool, Word, Words};
-use crate::pipeline::{Origin, durable_way};
+use crate::pipeline::{Budget, Origin, Reservation, Share, durable_way};
 
 /// What a stream's spool hears, and what it says.
 pub(crate) struct Ends {
@@ -20,6 +20,7 @@ pub(crate) struct Ends {
     counts: Arc<Counts>,
     spilling_bytes: Arc<AtomicUsize>,
     speaker: Speaker,
+    read_ahead: Arc<Share>,
 }
 
 /// What the writer was told.
@@ -57,7 +58,9 @@ pub(crate) fn ends(spilling_bytes_max: usize) -> (StreamSpool, Ends, Words) {
         wake_reader: Arc::new(|| ()),
     };
     let spool = StreamSpool { inner: Arc::new(inner) };
-    (spool, Ends { writer, reader, is_wanted, counts, spilling_bytes, speaker }, words)
+    let read_ahead = Budget::new(1 << 22).share(0);
+    let ends = Ends { writer, reader, is_wanted, counts, spilling_bytes, speaker, read_ahead };
+    (spool, ends, words)
 }
 
 impl Ends {
@@ -69,7 +72,8 @@ impl Ends {
                 Written::Spill(spill)
             }
             WriterJob::SetAside(letter, _) => Written::SetAside(letter),
-            WriterJob::End => return None,
+            // The forwarder asks for neither.
+            WriterJob::Replay(_) | WriterJob::End => return None,
         })
     }
 
@@ -78,9 +82,13 @@ impl Ends {
         Some(match self.reader.recv_timeout(within).ok()? {
             ReaderJob::Note { origin, numbers } => Read::Note(origin, numbers),
             ReaderJob::LetGo(origin) => Read::LetGo(origin),
-            // What a writer and a key ring say.
-            _ => return None,
+            other => panic!("the forwarder does not say {other:?}"),
         })
+    }
+
+    /// Memory for what is read back, if there is room for so much.
+    pub(crate) fn room(&self, bytes: usize) -> Option<Reservation> {
+        self.read_ahead.reserve(bytes).ok()
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
