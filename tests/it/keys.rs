@@ -106,9 +106,7 @@ fn with_kms_away_at_the_start_durable_is_refused_with_the_reason_and_memory_flow
     assert_eq!(ledger.post(&mut client, 10, &MEMORY), 202);
     wait_until("memory flows", || scene.upstream.records("demo").len() == 10);
     scene.kms.come_back();
-    wait_until("durable is given again", || {
-        ledger.post(&mut client, 10, &DURABLE) == 200
-    });
+    wait_until("durable is given again", || ledger.post(&mut client, 10, &DURABLE) == 200);
     wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
     scene.is_all_delivered(&pipe, &[&ledger]);
 }
@@ -119,7 +117,9 @@ fn with_kms_away_at_a_renewal_the_old_key_goes_on_until_its_hard_age_and_never_a
     let mut scene = Scene::new();
     let pipe = scene
         .setup()
-        .config("[keys]\nsoft_age_ms = 1000\nhard_age_ms = 4000\n[spool]\nsegment_age_max_ms = 1000\n")
+        .config(
+            "[keys]\nsoft_age_ms = 1000\nhard_age_ms = 4000\n[spool]\nsegment_age_max_ms = 1000\n",
+        )
         .start();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     assert_eq!(ledger.post(&mut client, 5, &DURABLE), 200);
@@ -156,9 +156,7 @@ fn with_kms_away_at_a_renewal_the_old_key_goes_on_until_its_hard_age_and_never_a
     assert_eq!(ledger.post(&mut client, 3, &MEMORY), 202, "memory needs no key");
 
     scene.kms.come_back();
-    wait_until("durable is given again", || {
-        ledger.post(&mut client, 5, &DURABLE) == 200
-    });
+    wait_until("durable is given again", || ledger.post(&mut client, 5, &DURABLE) == 200);
     scene.is_all_delivered(&pipe, &[&ledger]);
 }
 

@@ -300,7 +300,11 @@ impl Pipe {
             let uncounted = self.metric("standpipe_spool_segments_uncounted", "");
             accounts.in_memory + accounts.spooled + uncounted == 0.0
         });
-        assert!(is_drained, "waited in vain until all is delivered: {accounts:?} {}", self.status());
+        assert!(
+            is_drained,
+            "waited in vain until all is delivered: {accounts:?} {}",
+            self.status()
+        );
         self.balance()
     }
 
