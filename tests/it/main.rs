@@ -14,6 +14,7 @@ mod faults;
 mod http;
 mod keys;
 mod ledger;
+mod levels;
 mod lifecycle;
 mod limits;
 mod native;
