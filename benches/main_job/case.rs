@@ -1,22 +1,10 @@
 //! What is measured: the cases, and the targets that the design sets for them. Pure.
 
 use crate::args::Args;
+use crate::common::records::Shape;
 
 /// How many requests a second are sent where sidecars live.
 const PACE_PER_SECOND: u32 = 2_000;
-
-/// What a request looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// How the shape is called in the name of a case.
-    pub(crate) name: &'static str,
-    /// What a reader calls it.
-    pub(crate) title: &'static str,
-    /// The bytes of a record, without its newline.
-    pub(crate) record_bytes: usize,
-    /// The records of a request. More than one are sent as lines.
-    pub(crate) records: usize,
-}
 
 /// How requests come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

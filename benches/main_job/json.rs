@@ -1,13 +1,13 @@
 //! The results as JSON for programs: the medians, the ratios and every round.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::case::Figure;
-use crate::measure::Sample;
-use crate::process::Memory;
+use crate::common::json::{figures, medians, memory, sample, spread};
+use crate::common::measure::Sample;
+use crate::common::medians::Medians;
 use crate::run::{CaseResult, Results, Round, Start};
-use crate::stats::Spread;
-use crate::summary::{Medians, figure, ratio_beside};
+use crate::summary::{self, figure, ratio_beside};
 
 /// All results.
 pub(crate) fn document(results: &Results) -> Value {
@@ -33,9 +33,9 @@ fn start(start: &Start) -> Value {
 
 fn case(result: &CaseResult) -> Value {
     let rounds = &result.rounds;
-    let server = Medians::of(rounds, |round| &round.server);
-    let sdk = Medians::of(rounds, |round| &round.sdk);
-    let pipe = Medians::of(rounds, |round| &round.pipe);
+    let server = Medians::of(rounds.iter().map(|round| &round.server));
+    let sdk = Medians::of(rounds.iter().map(|round| &round.sdk));
+    let pipe = Medians::of(rounds.iter().map(|round| &round.pipe));
     let targets = result.case.targets.iter().map(|&(wanted, target)| {
         let is_met = figure(result, wanted).median <= target;
         json!({ "figure": wanted.as_str(), "most": target, "is_met": is_met })
@@ -49,7 +49,7 @@ fn case(result: &CaseResult) -> Value {
         "bare_server": medians(&server, result.server_memory),
         "bare_sdk": medians(&sdk, result.sdk_memory),
         "standpipe": medians(&pipe, result.pipe_memory),
-        "both_halves_at_once": Medians::beside(rounds).map(|both| figures(&both)),
+        "both_halves_at_once": summary::beside(rounds).map(|both| figures(&both)),
         "ratios": {
             "cpu_to_floor": spread(figure(result, Figure::CpuToFloor)),
             "cpu_to_bare_server": spread(figure(result, Figure::CpuToServer)),
@@ -69,28 +69,6 @@ fn beside(result: &CaseResult, figure: fn(&Sample) -> f64) -> Option<Value> {
     ratio_beside(result, figure).map(spread)
 }
 
-fn medians(medians: &Medians, of_process: Memory) -> Value {
-    let mut value = figures(medians);
-    if let Value::Object(fields) = &mut value {
-        fields.insert("memory".to_owned(), memory(of_process));
-    }
-    value
-}
-
-fn figures(medians: &Medians) -> Value {
-    let [p50_us, p99_us, p999_us] = medians.answer_us;
-    json!({
-        "cpu_s_per_million": medians.cpu_s,
-        "cpu_s_per_million_by_thread": by_thread(&medians.cpu_s_by_thread),
-        "records_per_second": medians.rate,
-        "p50_us": p50_us,
-        "p99_us": p99_us,
-        "p999_us": p999_us,
-        "generator_lag_p99_us": medians.lag_p99_us,
-        "requests_refused": medians.refused,
-    })
-}
-
 fn round(round: &Round) -> Value {
     json!({
         "bare_server": sample(&round.server),
@@ -98,38 +76,4 @@ fn round(round: &Round) -> Value {
         "standpipe": sample(&round.pipe),
         "both_halves_at_once": round.beside.as_ref().map(sample),
     })
-}
-
-fn sample(sample: &Sample) -> Value {
-    json!({
-        "records": sample.records,
-        "requests": sample.requests,
-        "requests_refused": sample.refused,
-        "elapsed_s": sample.elapsed.as_secs_f64(),
-        "cpu_s_per_million": sample.cpu_s,
-        "cpu_s_per_million_by_thread": by_thread(&sample.cpu_s_by_thread),
-        "records_per_second": sample.rate,
-        "p50_us": sample.p50_us,
-        "p99_us": sample.p99_us,
-        "p999_us": sample.p999_us,
-        "generator_lag_p99_us": sample.lag_p99_us,
-        "drain_s": sample.drain_s,
-    })
-}
-
-fn by_thread(threads: &[(String, f64)]) -> Value {
-    let threads = threads.iter().map(|(name, cpu_s)| (name.clone(), json!(cpu_s)));
-    Value::Object(threads.collect::<Map<_, _>>())
-}
-
-fn memory(memory: Memory) -> Value {
-    json!({
-        "anonymous_bytes": memory.anonymous,
-        "rss_bytes": memory.rss,
-        "rss_peak_bytes": memory.rss_peak,
-    })
-}
-
-fn spread(spread: Spread) -> Value {
-    json!({ "median": spread.median, "min": spread.min, "max": spread.max })
 }

@@ -14,19 +14,13 @@
 
 mod args;
 mod case;
-mod child;
-mod fault;
-mod http;
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "some of it is for the other benchmark alone")]
+mod common;
 mod json;
-mod load;
-mod machine;
-mod measure;
-mod pipe;
-mod process;
-mod records;
 mod roles;
 mod run;
-mod stats;
+mod sender;
 mod summary;
 mod table;
 
@@ -35,10 +29,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 use args::Args;
-use fault::{During as _, Fault};
+use common::attended;
+use common::fault::{During as _, Fault};
 
 /// A run ends by itself after this time for each round, whatever hangs.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(300);
@@ -59,23 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(args: Args) -> Result<(), Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .during("starting a runtime")?;
-    let timeout = ROUND_TIMEOUT * (args.rounds() + 1);
     let is_json = args.json;
-    let results = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).during("waiting for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).during("waiting for signals")?;
-        // Whichever ends first drops the run, and with it every child.
-        tokio::select! {
-            results = run::run(args) => results,
-            _ = terminate.recv() => Err(Fault::new("SIGTERM")),
-            _ = interrupt.recv() => Err(Fault::new("SIGINT")),
-            () = tokio::time::sleep(timeout) => Err(Fault::new("it took far too long")),
-        }
-    })?;
+    let timeout = ROUND_TIMEOUT * (args.rounds() + 1);
+    let results = attended::run(timeout, run::run(args))?;
     let mut stdout = std::io::stdout();
     if is_json {
         writeln!(stdout, "{:#}", json::document(&results)).during("showing the results")

@@ -6,15 +6,17 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::args::{Args, Role};
-use crate::case::{self, Case};
-use crate::child::Actor;
-use crate::fault::Fault;
-use crate::load::Aim;
-use crate::machine::Machine;
-use crate::measure::{self, Drive, Ledger, Sample};
-use crate::pipe::Pipe;
-use crate::process::Memory;
-use crate::records::Requests;
+use crate::case::{Case, Load};
+use crate::common::child::Actor;
+use crate::common::fault::Fault;
+use crate::common::ledger::Ledger;
+use crate::common::load::Aim;
+use crate::common::machine::Machine;
+use crate::common::measure::{self, Drive, Sample};
+use crate::common::pipe::{self, Pipe};
+use crate::common::process::Memory;
+use crate::common::records::{Requests, STREAM};
+use crate::sender;
 
 /// The name of the measurement of an idle process, for filters.
 const START: &str = "start";
@@ -98,8 +100,8 @@ pub(crate) async fn run(args: Args) -> Result<Results, Fault> {
 }
 
 async fn start() -> Result<Start, Fault> {
-    let (_sink_actor, sink) = Actor::server(Role::Sink).await?;
-    let mut pipe = Pipe::start(sink).await?;
+    let (_sink_actor, sink) = Actor::server(Role::Sink.as_str(), &[]).await?;
+    let mut pipe = Pipe::start(&pipe::in_memory(sink)).await?;
     sleep(IDLE).await;
     pipe.pass_on_remarks();
     Ok(Start { ready_ms: pipe.ready_after.as_secs_f64() * 1e3, idle: Memory::of(pipe.pid())? })
@@ -138,14 +140,22 @@ struct Stage {
 
 impl Stage {
     async fn set(args: &Args, case: Case) -> Result<Self, Fault> {
-        let (sink_actor, sink) = Actor::server(Role::Sink).await?;
-        let (server, server_addr) = Actor::server(Role::BareServer).await?;
-        let sdk = Actor::sender(sink, case.shape.record_bytes).await?;
-        let pipe = Pipe::start(sink).await?;
-        let requests = Arc::new(Requests::new(case.shape));
+        let (sink_actor, sink) = Actor::server(Role::Sink.as_str(), &[]).await?;
+        let (server, server_addr) = Actor::server(Role::BareServer.as_str(), &[]).await?;
+        let sdk = sender::start(sink, case.shape.record_bytes).await?;
+        let pipe = Pipe::start(&pipe::in_memory(sink)).await?;
+        let requests = Arc::new(Requests::new(case.shape, &[STREAM.to_owned()]));
         let drive = |addr| Drive {
-            aim: Aim { addr, connections: args.connections, requests: Arc::clone(&requests) },
-            load: case.load,
+            aim: Aim {
+                addr,
+                connections: args.connections,
+                requests: Arc::clone(&requests),
+                numbers: None,
+            },
+            pace: match case.load {
+                Load::Paced(rate) => Some(rate),
+                Load::Saturated | Load::Half => None,
+            },
             time: Duration::from_secs_f64(args.seconds()),
         };
         Ok(Self {
@@ -165,15 +175,15 @@ impl Stage {
         let requests = case.shape.warm_up_requests() / if args.quick { 10 } else { 1 };
         measure::warm_up(&self.to_server, requests, None).await?;
         measure::warm_up(&self.to_pipe, requests, Some(&mut self.ledger)).await?;
-        measure::sender(&mut self.sdk, self.sdk_time / 4, 0, &mut self.ledger).await?;
+        sender::measure(&mut self.sdk, self.sdk_time / 4, 0, &mut self.ledger).await?;
         match case.load {
-            case::Load::Saturated => Ok(None),
-            case::Load::Paced(rate) => Ok(Some(rate)),
-            case::Load::Half => {
+            Load::Saturated => Ok(None),
+            Load::Paced(rate) => Ok(Some(rate)),
+            Load::Half => {
                 let full = self.pipe().await?;
-                let half = u32::try_from(full.requests_per_second() / 2).unwrap_or(u32::MAX).max(1);
-                self.to_server.load = case::Load::Paced(half);
-                self.to_pipe.load = case::Load::Paced(half);
+                let half = u32::try_from(requests_per_second(&full) / 2).unwrap_or(u32::MAX).max(1);
+                self.to_server.pace = Some(half);
+                self.to_pipe.pace = Some(half);
                 Ok(Some(half))
             }
         }
@@ -187,7 +197,7 @@ impl Stage {
             round.beside = self.beside().await?;
         }
         round.server = measure::server(self.server.pid(), &self.to_server, None).await?;
-        round.sdk = measure::sender(&mut self.sdk, self.sdk_time, 0, &mut self.ledger).await?;
+        round.sdk = sender::measure(&mut self.sdk, self.sdk_time, 0, &mut self.ledger).await?;
         if !is_backwards {
             round.beside = self.beside().await?;
             round.pipe = self.pipe().await?;
@@ -201,12 +211,12 @@ impl Stage {
 
     /// Both halves of the floor at once, as they would be in one process: they share the machine.
     async fn beside(&mut self) -> Result<Option<Sample>, Fault> {
-        let case::Load::Paced(rate) = self.to_server.load else { return Ok(None) };
+        let Some(rate) = self.to_server.pace else { return Ok(None) };
         let records = u32::try_from(self.to_server.aim.requests.shape().records);
         let rate = rate.saturating_mul(records.unwrap_or(u32::MAX));
         let (answered, sent) = tokio::join!(
             measure::server(self.server.pid(), &self.to_server, None),
-            measure::sender(&mut self.sdk, self.to_server.time, rate, &mut self.ledger),
+            sender::measure(&mut self.sdk, self.to_server.time, rate, &mut self.ledger),
         );
         let (mut both, sent) = (answered?, sent?);
         let halves = [("bare server", both.cpu_s), ("bare SDK", sent.cpu_s)];
@@ -214,4 +224,10 @@ impl Stage {
         both.cpu_s_by_thread = halves.map(|(name, cpu_s)| (name.to_owned(), cpu_s)).to_vec();
         Ok(Some(both))
     }
+}
+
+/// Requests a second, rounded down.
+fn requests_per_second(sample: &Sample) -> u64 {
+    let ms = u64::try_from(sample.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    sample.requests.saturating_mul(1000) / ms
 }

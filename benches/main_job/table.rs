@@ -3,12 +3,15 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::case::{Figure, Load};
-use crate::measure::Sample;
-use crate::pipe::MEMORY_BYTES_MAX;
-use crate::process::Memory;
+use crate::common::measure::Sample;
+use crate::common::medians::Medians;
+use crate::common::pipe::MEMORY_BYTES_MAX;
+use crate::common::stats::Spread;
+use crate::common::table::{
+    mib, show, show_head, show_machine, show_process, show_threads, verdict,
+};
 use crate::run::{CaseResult, Results, Start};
-use crate::stats::Spread;
-use crate::summary::{Medians, figure, ratio, ratio_beside};
+use crate::summary::{beside, figure, ratio, ratio_beside};
 
 /// The targets for an idle process and for a start.
 const IDLE_ANONYMOUS_MIB: f64 = 8.0;
@@ -18,8 +21,6 @@ const READY_MS: f64 = 50.0;
 /// What a loaded process may take besides 1.2 times the budget, and for each connection.
 const LOADED_EXTRA_MIB: f64 = 32.0;
 const LOADED_CONNECTION_MIB: f64 = 16.0 / 1024.0;
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// Shows [`Results`].
 #[derive(Debug)]
@@ -37,18 +38,7 @@ impl Display for Table<'_> {
             args.seconds(),
             args.connections,
         )?;
-        writeln!(
-            f,
-            "Machine: {} x {}, Linux {}.",
-            machine.processors, machine.model, machine.kernel
-        )?;
-        if machine.is_busy() {
-            writeln!(
-                f,
-                "ATTENTION: the load average was {} at the start: something else runs here.",
-                machine.load_before
-            )?;
-        }
+        show_machine(f, machine)?;
         if !self.0.starts.is_empty() {
             show_starts(f, &self.0.starts)?;
         }
@@ -84,26 +74,14 @@ fn show_case(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fm
         Load::Half => format!("half of saturation: {pace}"),
     };
     writeln!(f, "\n{}: {}, {load}", case.name(), case.shape.title)?;
-    writeln!(
-        f,
-        "  {:<12} {:>9} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}",
-        "",
-        "CPU s/M",
-        "records/s",
-        "p50 us",
-        "p99 us",
-        "p99.9 us",
-        "peak MiB",
-        "anon MiB",
-        "refused"
-    )?;
-    let server = Medians::of(&result.rounds, |round| &round.server);
-    let sdk = Medians::of(&result.rounds, |round| &round.sdk);
-    let pipe = Medians::of(&result.rounds, |round| &round.pipe);
+    show_head(f)?;
+    let server = Medians::of(result.rounds.iter().map(|round| &round.server));
+    let sdk = Medians::of(result.rounds.iter().map(|round| &round.sdk));
+    let pipe = Medians::of(result.rounds.iter().map(|round| &round.pipe));
     show_process(f, "bare server", &server, Some(result.server_memory))?;
     show_process(f, "bare SDK", &sdk, Some(result.sdk_memory))?;
     writeln!(f, "  {:<12} {:>9.2}", "floor", server.cpu_s + sdk.cpu_s)?;
-    if let Some(both) = Medians::beside(&result.rounds) {
+    if let Some(both) = beside(&result.rounds) {
         show_process(f, "both at once", &both, None)?;
     }
     show_process(f, "standpipe", &pipe, Some(result.pipe_memory))?;
@@ -126,26 +104,6 @@ fn show_case(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fm
     Ok(())
 }
 
-fn show_process(
-    f: &mut Formatter<'_>,
-    name: &str,
-    medians: &Medians,
-    memory: Option<Memory>,
-) -> fmt::Result {
-    write!(f, "  {name:<12} {:>9.2} {:>11}", medians.cpu_s, thousands(medians.rate))?;
-    for answer in medians.answer_us {
-        if medians.requests == 0 {
-            write!(f, " {:>9}", "")?;
-        } else {
-            write!(f, " {answer:>9.0}")?;
-        }
-    }
-    let mib =
-        |of: fn(&Memory) -> u64| memory.map_or(String::new(), |m| format!("{:.1}", mib(of(&m))));
-    let (peak, anonymous) = (mib(|memory| memory.rss_peak), mib(|memory| memory.anonymous));
-    writeln!(f, " {peak:>9} {anonymous:>9} {:>8}", medians.refused)
-}
-
 fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {
     let rate = ratio(result, |round| round.pipe.rate, |round| round.server.rate);
     writeln!(
@@ -162,16 +120,12 @@ fn show_ratios(f: &mut Formatter<'_>, result: &CaseResult) -> fmt::Result {
         show(figure(result, Figure::P99ToServer)),
         show(figure(result, Figure::P999ToServer)),
     )?;
-    let beside = |figure: fn(&Sample) -> f64| ratio_beside(result, figure).map(show);
-    let answers = (beside(|s| s.p50_us), beside(|s| s.p99_us), beside(|s| s.p999_us));
+    let to_both = |figure: fn(&Sample) -> f64| ratio_beside(result, figure).map(show);
+    let answers = (to_both(|s| s.p50_us), to_both(|s| s.p99_us), to_both(|s| s.p999_us));
     if let (Some(p50), Some(p99), Some(p999)) = answers {
         writeln!(f, "  answers to both at once: p50 {p50}, p99 {p99}, p99.9 {p999}")?;
     }
     Ok(())
-}
-
-fn show(spread: Spread) -> String {
-    format!("{:.2} ({:.2}, {:.2})", spread.median, spread.min, spread.max)
 }
 
 fn show_targets(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) -> fmt::Result {
@@ -184,33 +138,4 @@ fn show_targets(f: &mut Formatter<'_>, result: &CaseResult, connections: u16) ->
         + LOADED_CONNECTION_MIB * f64::from(connections);
     let verdict = verdict(mib(result.pipe_memory.rss_peak), target);
     writeln!(f, "  target: peak RSS <= {target:.0} MiB: {verdict}")
-}
-
-fn show_threads(f: &mut Formatter<'_>, pipe: &Medians) -> fmt::Result {
-    write!(f, "  standpipe's CPU by thread:")?;
-    for (name, cpu_s) in pipe.cpu_s_by_thread.iter().filter(|(_, cpu_s)| *cpu_s >= 0.005) {
-        write!(f, " {name} {cpu_s:.2}")?;
-    }
-    writeln!(f)
-}
-
-fn verdict(figure: f64, target: f64) -> &'static str {
-    if figure <= target { "met" } else { "MISSED" }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / MIB
-}
-
-/// A number with a space between groups of three digits.
-fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            grouped.push(' ');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }

@@ -147,6 +147,7 @@ fn above(path: &Path) -> &Path {
 /// Reads a whole file of at most `bytes_max`.
 ///
 /// A longer one is an [`ErrorKind::FileTooLarge`].
+#[cfg(test)]
 pub(super) fn read_all(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let bytes = file.bytes()?;
     if bytes > bytes_max {

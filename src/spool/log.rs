@@ -71,7 +71,7 @@ pub(super) struct Over {
     pub(super) error: Option<io::Error>,
 }
 
-/// How often it is looked whether the key is still fit and the disk has free space.
+/// How often it is looked whether the key is still fit and the bounds leave room.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a frame and the end of its segment take beside the records, in bytes.
@@ -104,7 +104,11 @@ impl From<BeginError> for LogError {
 
 impl Log {
     /// Whether a frame could be written now, as far as can be known without writing one.
+    ///
+    /// What is free on the disk is asked before each group: no more than one goes into what others are to have.
     pub(super) fn look(&mut self, now: Instant) -> Result<(), LogError> {
+        let free = self.shared.has_free_space(self.refused_bytes as u64);
+        free.map_err(|why| LogError::new(why, why.sentence()))?;
         if self.looked_at.is_some_and(|at| now.saturating_duration_since(at) < LOOK_INTERVAL) {
             return Ok(());
         }
@@ -118,8 +122,6 @@ impl Log {
             let room = self.share.reserve(self.refused_bytes);
             drop(room.map_err(|_| self.no_room(NotDurable::SpoolFull))?);
         }
-        let free = self.shared.has_free_space(self.refused_bytes as u64);
-        free.map_err(|why| LogError::new(why, why.sentence()))?;
         self.looked_at = Some(now);
         Ok(())
     }

@@ -27,6 +27,7 @@
 //!
 //! It knows no network, no async and no service, and no plaintext key touches a disk or a log.
 
+mod answer;
 mod config;
 mod counts;
 mod cursor;
@@ -76,6 +77,7 @@ mod testing;
 mod tests;
 pub mod tools;
 mod tracked;
+mod tracked_note;
 mod trouble;
 mod window;
 mod words;

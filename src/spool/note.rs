@@ -14,7 +14,9 @@
 //! Pure: it reads no file.
 
 use super::cursor::Cursor;
-use super::seal::{MAC_BYTES, SegmentKeys};
+#[cfg(test)]
+use super::seal::MAC_BYTES;
+use super::seal::SegmentKeys;
 use crate::record::BATCH_RECORDS_MAX;
 
 const MAGIC: [u8; 8] = *b"STPIPE\0N";
@@ -26,6 +28,7 @@ const BITMAP: u8 = 2;
 pub(super) const BITMAP_BYTES_MAX: usize = BATCH_RECORDS_MAX.div_ceil(8);
 
 /// The longest entry, in bytes.
+#[cfg(test)]
 pub(super) const ENTRY_BYTES_MAX: usize = 1 + 1 + 4 + 2 + BITMAP_BYTES_MAX + MAC_BYTES;
 
 /// One thing that a note says.

@@ -46,6 +46,8 @@ pub(super) struct Reader {
     pub(super) lane: Arc<Lane>,
     pub(super) shared: Arc<Shared>,
     pub(super) disk: Arc<Share>,
+    /// The memory for what it reads ahead.
+    pub(super) read_ahead: Arc<Share>,
     pub(super) jobs: Receiver<ReaderJob>,
     /// How it tells itself something.
     pub(super) to_self: Sender<ReaderJob>,

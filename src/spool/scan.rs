@@ -261,6 +261,10 @@ impl Scanner {
     fn walk(&mut self, asks: impl Fn(u32) -> bool) -> Result<Walked, NeedBytes> {
         let offset = self.at;
         let is_needed = asks(self.index);
+        if is_needed {
+            // It may be needed by now although it was not when its surroundings were to be looked at.
+            self.doubt = Doubt::Unknown;
+        }
         if let Doubt::Following(head) = self.doubt {
             let after = offset + to_u64(head.frame_bytes());
             let is_sound = match self.head_at(after)? {

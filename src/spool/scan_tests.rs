@@ -48,6 +48,8 @@ fn go_on(
     read: &mut Read,
 ) {
     for _ in 0..1_000_000 {
+        // As the reader does before each step: it disturbs nothing.
+        let _announced = scanner.next_frame();
         match scanner.next(&is_needed) {
             Event::Frame { head, payload, .. } => {
                 read.frames.push((head.index, payload.records().map(<[u8]>::to_vec).collect()));
@@ -361,6 +363,41 @@ fn large_frames_are_held_one_at_a_time_and_searched_through() {
     let read = read(&bytes);
     assert_true(&read, &segment);
     assert_eq!((read.frames.len(), read.quarantined()), (3, 4));
+}
+
+#[test]
+fn large_frames_that_nobody_needs_are_passed_however_often_it_is_asked_what_comes_next() {
+    let mut segment = Segment::new(&super::testing::header(1));
+    for index in 0..4 {
+        segment.append(vec![vec![7; 400_000]], index);
+    }
+    segment.end();
+    let mut read = Read::default();
+    let extent = Extent::found(segment.bytes.len() as u64);
+    let mut scanner = scanner(&segment.bytes, extent).unwrap();
+    go_on(&mut scanner, &segment.bytes, usize::MAX, |index| index == 2, &mut read);
+    assert_eq!((&read.skipped[..], read.frames.len()), (&[0, 1, 3][..], 1));
+    assert!(read.is_closed && read.damage.is_empty());
+}
+
+#[test]
+fn a_frame_that_is_needed_only_when_its_surroundings_were_asked_for_is_not_passed() {
+    let segment = Segment::of(1, &[2], true);
+    let mut scanner = scanner(&segment.bytes, Extent::found(segment.bytes.len() as u64)).unwrap();
+    let mut read = Read::default();
+    // Up to the head of the first frame and no further: what follows is still to be read.
+    let first = place(&segment, 0).start;
+    assert_eq!(scanner.next(|_| false), Event::NeedBytes);
+    scanner
+        .fill(|offset, into| {
+            assert_eq!(usize::try_from(offset).unwrap(), first);
+            into[..40].copy_from_slice(&segment.bytes[first..first + 40]);
+            Ok(40)
+        })
+        .unwrap();
+    assert_eq!(scanner.next(|_| false), Event::NeedBytes);
+    go_on(&mut scanner, &segment.bytes, usize::MAX, |_| true, &mut read);
+    assert_eq!(read.frames.len(), 2);
 }
 
 /// What a disk may do to a segment.

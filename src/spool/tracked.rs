@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fs::{File, Storage};
-use super::note;
 use super::noted::Noted;
 use super::retry::Retry;
 use super::scan::{Damage, Extent, Scanner};
@@ -22,7 +21,7 @@ use crate::pipeline::Reservation;
 pub(super) struct Tracked {
     pub(super) id: u64,
     pub(super) path: PathBuf,
-    note_path: PathBuf,
+    pub(super) note_path: PathBuf,
     pub(super) seal: Arc<Seal>,
     start: u64,
     pub(super) extent: Extent,
@@ -30,12 +29,12 @@ pub(super) struct Tracked {
     pub(super) is_open: bool,
     /// Whether it is of an earlier life, and its records are counted only as they are read.
     pub(super) is_uncounted: bool,
-    noted: Noted,
-    note: Option<Box<dyn File>>,
+    pub(super) noted: Noted,
+    pub(super) note: Option<Box<dyn File>>,
     /// Whether something was written into the note since it was synced.
-    is_note_unsynced: bool,
+    pub(super) is_note_unsynced: bool,
     /// How long the note is, as far as its room is not taken yet.
-    note_bytes: usize,
+    pub(super) note_bytes: usize,
     /// Frames that the forwarder has in memory, and how many records each has in all.
     in_hand: BTreeMap<u32, u32>,
     /// Damage that was met, by its first frame.
@@ -371,75 +370,6 @@ impl Tracked {
         self.gone.insert(first, Gone { frames, records: counted + news });
         self.is_damaged |= !damage.is_torn;
         (!is_known).then_some(news)
-    }
-
-    /// Whether something is to be written into the note.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.noted.is_dirty()
-    }
-
-    /// Writes down what was noted since the last time.
-    pub(super) fn write_note(&mut self, storage: &dyn Storage) -> io::Result<()> {
-        let entries = self.noted.take_entries();
-        let written = self.append(storage, &entries);
-        if written.is_err() {
-            self.note = None;
-            self.noted.give_back(&entries);
-        }
-        written
-    }
-
-    fn append(&mut self, storage: &dyn Storage, entries: &[note::Entry]) -> io::Result<()> {
-        let mut out = Vec::new();
-        let file = match &mut self.note {
-            Some(file) => file,
-            none => {
-                let file = storage.open_append(&self.note_path)?;
-                if file.bytes()? == 0 {
-                    out.extend_from_slice(&note::file_header(self.id));
-                }
-                none.insert(file)
-            }
-        };
-        for entry in entries {
-            note::encode(&self.seal.keys, self.id, entry, &mut out);
-        }
-        // Whether or not all of it comes there.
-        match &mut self.room {
-            Some(room) => room.grow_anyway(out.len()),
-            None => self.note_bytes += out.len(),
-        }
-        self.is_note_unsynced = true;
-        file.append(&out)
-    }
-
-    /// What was written into the note and is not counted in its room, in bytes.
-    pub(super) fn take_note_bytes(&mut self) -> usize {
-        std::mem::take(&mut self.note_bytes)
-    }
-
-    /// Whether the note is held open.
-    pub(super) fn has_open_note(&self) -> bool {
-        self.note.is_some()
-    }
-
-    /// Gives back what is held open for the note.
-    pub(super) fn close_note(&mut self) {
-        self.note = None;
-    }
-
-    /// Makes the note durable. Says whether anything was to be done. Nothing depends on it but how much is
-    /// delivered twice after a crash.
-    pub(super) fn sync_note(&mut self, storage: &dyn Storage) -> io::Result<bool> {
-        if !self.is_note_unsynced {
-            return Ok(false);
-        }
-        match &mut self.note {
-            Some(file) => file.sync_data()?,
-            None => storage.open_append(&self.note_path)?.sync_data()?,
-        }
-        self.is_note_unsynced = false;
-        Ok(true)
     }
 
     /// Gives back what is held open for reading.

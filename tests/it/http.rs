@@ -29,10 +29,14 @@ pub struct Answer {
 
 impl Client {
     pub fn tcp(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(Box::new(stream)) }
+        Self::try_tcp(address).unwrap()
+    }
+
+    pub fn try_tcp(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     pub fn unix(path: &Path) -> Self {
@@ -59,6 +63,18 @@ impl Client {
         // An answer may come before the body is sent to its end.
         drop(self.send(body));
         self.answer().unwrap()
+    }
+
+    /// Posts, where the other side may be gone at any moment: then there is no answer.
+    pub fn try_post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        self.send(&head("POST", path, headers, body.len())).ok()?;
+        drop(self.send(body));
+        self.answer()
     }
 
     pub fn get(&mut self, path: &str) -> Answer {

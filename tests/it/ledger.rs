@@ -55,6 +55,24 @@ impl Ledger {
         self.accepted.extend(&other.accepted);
     }
 
+    /// The same to another stream, at another level; gives the whole answer.
+    pub fn try_post(
+        &mut self,
+        client: &mut Client,
+        stream: &str,
+        level: &str,
+        records: usize,
+    ) -> Answer {
+        let (ids, body): (Vec<u64>, Vec<String>) = (0..records).map(|_| self.record(200)).unzip();
+        let headers = [("content-type", "application/x-ndjson"), ("standpipe-ack", level)];
+        let answer =
+            client.request("POST", &Pipe::path(stream), &headers, body.concat().as_bytes());
+        if answer.status < 300 {
+            self.accepted.extend(ids);
+        }
+        answer
+    }
+
     pub fn note(&mut self, id: u64) {
         self.accepted.push(id);
     }

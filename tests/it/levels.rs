@@ -106,7 +106,8 @@ fn a_request_gets_the_level_that_it_names_in_both_dialects() {
             // With `delivered` the ids are the service's.
             let body = answer.json();
             let first = if records == 1 { &body } else { &body["RequestResponses"][0] };
-            let is_there = upstream.records("demo").contains_key(first["RecordId"].as_str().unwrap());
+            let is_there =
+                upstream.records("demo").contains_key(first["RecordId"].as_str().unwrap());
             assert_eq!(is_there, level == "delivered", "{body}");
         }
     }
@@ -199,7 +200,10 @@ fn durable_at_an_idle_pipe_is_answered_at_once() {
         took.push(begun.elapsed());
     }
     took.sort_unstable();
-    assert!(took[10] < Duration::from_millis(100), "the batch lingers, the answer does not: {took:?}");
+    assert!(
+        took[10] < Duration::from_millis(100),
+        "the batch lingers, the answer does not: {took:?}"
+    );
     // Each was alone, so that each has a sync of its own.
     assert_eq!(pipe.metric("standpipe_spool_group_records_count", ""), 20.0);
     assert!(upstream.records("demo").is_empty(), "they linger for others to be sent with");

@@ -11,15 +11,20 @@
 )]
 
 mod faults;
+mod format;
+mod full_disk;
 mod http;
 mod keys;
+mod kills;
 mod ledger;
 mod levels;
 mod lifecycle;
 mod limits;
+mod load;
 mod native;
 mod overflow;
 mod pipe;
+mod place;
 mod spool;
 mod tools;
 mod upstream;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::Client;
+use crate::place::Place;
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,6 +64,8 @@ pub struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     before: String,
+    /// The words of a command that runs it.
+    runner: Vec<String>,
 }
 
 /// Where the records of a pipe are, in numbers.
@@ -108,8 +111,13 @@ impl Setup {
              [upstream]\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\
              [log]\nformat = \"json\"\n"
         );
-        let setup =
-            Self { config, arguments: Vec::new(), environment: Vec::new(), before: String::new() };
+        let setup = Self {
+            config,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            before: String::new(),
+            runner: Vec::new(),
+        };
         setup
             .set("STANDPIPE_DEFAULTS_LINGER_MS", "20")
             .set("STANDPIPE_DEFAULTS_ACK", "memory")
@@ -143,6 +151,13 @@ impl Setup {
         self
     }
 
+    /// Runs it inside a place, with its spool there and its key file outside.
+    pub fn inside(mut self, place: &Place, keys: &TempDir) -> Self {
+        self.runner = place.words().to_vec();
+        self.spool_in(place.path().to_str().unwrap())
+            .set("STANDPIPE_KEYS_FILE", keys.path().join("key").to_str().unwrap())
+    }
+
     /// Runs these words of the shell before it, in the same process.
     pub fn after(mut self, words: &str) -> Self {
         self.before = format!("{words} &&");
@@ -167,7 +182,7 @@ impl Setup {
         std::fs::write(&file, &self.config).unwrap();
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{} exec \"$0\" \"$@\"", self.before));
-        command.arg(env!("CARGO_BIN_EXE_standpipe"));
+        command.args(&self.runner).arg(env!("CARGO_BIN_EXE_standpipe"));
         command.args(words).arg("--config").arg(file).args(&self.arguments);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", "secret");
@@ -187,6 +202,20 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub fn launch(self) -> Pipe {
+        let mut pipe = self.begin();
+        wait_until("it listens", || {
+            if !pipe.listens()
+                && let Ok(Some(status)) = pipe.child.try_wait()
+            {
+                panic!("it ended with {status}: {:?}", pipe.log.lock().unwrap());
+            }
+            !pipe.data.is_empty()
+        });
+        pipe
+    }
+
+    /// Starts it and waits for nothing: its addresses are not known yet.
+    pub fn begin(&self) -> Pipe {
         let directory = tempfile::tempdir().unwrap();
         let mut child = self.command(&directory).spawn().unwrap();
         let log = Log::default();
@@ -194,25 +223,8 @@ impl Setup {
             collect(BufReader::new(child.stderr.take().unwrap()), &log),
             collect(BufReader::new(child.stdout.take().unwrap()), &log),
         ];
-        let mut pipe = Pipe {
-            data: String::new(),
-            admin: String::new(),
-            _directory: directory,
-            child,
-            log,
-            readers,
-        };
-        wait_until("it listens", || {
-            let listening = pipe.log_lines("listening").into_iter().next();
-            if let Some(line) = listening {
-                pipe.data = line["data"].as_str().unwrap().to_owned();
-                pipe.admin = line["admin"].as_str().unwrap().to_owned();
-            } else if let Ok(Some(status)) = pipe.child.try_wait() {
-                panic!("it ended with {status}: {:?}", pipe.log.lock().unwrap());
-            }
-            !pipe.data.is_empty()
-        });
-        pipe
+        let (data, admin) = (String::new(), String::new());
+        Pipe { data, admin, _directory: directory, child, log, readers }
     }
 }
 
@@ -229,6 +241,20 @@ fn collect(lines: impl BufRead + Send + 'static, log: &Log) -> JoinHandle<()> {
 }
 
 impl Pipe {
+    /// Whether it listens by now; then its addresses are known.
+    pub fn listens(&mut self) -> bool {
+        if let Some(line) = self.log_lines("listening").first() {
+            self.data = line["data"].as_str().unwrap().to_owned();
+            self.admin = line["admin"].as_str().unwrap().to_owned();
+        }
+        !self.data.is_empty()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// A new connection to the data listener.
     pub fn client(&self) -> Client {
         Client::tcp(&self.data)

@@ -48,6 +48,11 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
+    /// The key of its KMS.
+    pub fn key_arn(&self) -> &str {
+        self.emulator.as_ref().unwrap().key_arn()
+    }
+
     /// Ends it: connections are refused from now on.
     pub fn go_away(&mut self) {
         self.emulator.take().unwrap().stop().unwrap();
@@ -116,7 +121,16 @@ impl Upstream {
     /// All records that the service has accepted, by their id.
     pub fn records(&self, stream: &str) -> BTreeMap<String, Vec<u8>> {
         let mut all = BTreeMap::new();
-        let mut from = 0;
+        for (id, data) in self.records_from(stream, &mut 0) {
+            assert!(all.insert(id, data).is_none(), "an id is given once");
+        }
+        all
+    }
+
+    /// The records that the service has accepted, each with its id, in their order from position `from` on,
+    /// which is moved behind the last.
+    pub fn records_from(&self, stream: &str, from: &mut u64) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
         loop {
             let path = format!("/emulator/streams/{stream}/records?from={from}&limit=1000");
             let page = self.control("GET", &path, &Value::Null);
@@ -124,13 +138,12 @@ impl Upstream {
             for record in records {
                 let data = record["data"].as_str().unwrap();
                 let data = base64_simd::STANDARD.decode_to_vec(data).unwrap();
-                let id = record["record_id"].as_str().unwrap().to_owned();
-                assert!(all.insert(id, data).is_none(), "an id is given once");
+                all.push((record["record_id"].as_str().unwrap().to_owned(), data));
             }
             if records.is_empty() {
                 return all;
             }
-            from = page["next"].as_u64().unwrap();
+            *from = page["next"].as_u64().unwrap();
         }
     }
 

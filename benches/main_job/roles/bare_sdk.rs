@@ -18,12 +18,13 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::Orders;
-use crate::fault::{During as _, Fault};
-use crate::records::{self, STREAM};
+use crate::common::fault::{During as _, Fault};
+use crate::common::records::{POOL_BYTES, SEED, STREAM, record};
+use crate::common::roles::Orders;
 
 /// How many requests are under way at once.
 const REQUESTS_IN_FLIGHT: usize = 4;
@@ -40,7 +41,7 @@ pub(super) async fn send(
     mut orders: Orders,
 ) -> Result<(), Fault> {
     let client = client(sink)?;
-    let records = records::delimited(record_bytes);
+    let records = delimited(record_bytes);
     let batch_records = (BATCH_BYTES_MAX / (record_bytes + 1)).min(BATCH_RECORDS_MAX);
     let mut source = records.iter().cycle();
     writeln!(std::io::stdout(), "ready").during("saying that it is ready")?;
@@ -99,6 +100,19 @@ async fn send_for(
         settle(under_way.join_next().await)?;
     }
     Ok(sent.get())
+}
+
+/// Records with their newlines, as the service gets them.
+fn delimited(record_bytes: usize) -> Vec<Vec<u8>> {
+    let mut rng = Rng::with_seed(SEED);
+    let count = POOL_BYTES.div_ceil(record_bytes);
+    let mut records = Vec::with_capacity(count);
+    records.resize_with(count, || {
+        let mut record = record(&mut rng, record_bytes);
+        record.push(b'\n');
+        record
+    });
+    records
 }
 
 async fn put(client: Client, batch: Vec<Vec<u8>>) -> Result<(), Fault> {

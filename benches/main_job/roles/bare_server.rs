@@ -6,11 +6,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
-use super::{Orders, http1};
-use crate::fault::Fault;
+use crate::common::fault::Fault;
+use crate::common::roles::{Orders, http1};
 
 pub(super) async fn serve(orders: Orders) -> Result<(), Fault> {
-    http1::serve(answer, orders).await
+    http1::serve(answer, orders, |_| String::new()).await
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -2,19 +2,10 @@
 
 mod bare_sdk;
 mod bare_server;
-mod http1;
-mod sink;
-
-use std::io::{BufRead as _, stdin};
-use std::thread;
-
-use tokio::sync::mpsc;
 
 use crate::args::{Args, Role};
-use crate::fault::{During as _, Fault};
-
-/// What the owner says, line by line. It ends when the owner is gone.
-type Orders = mpsc::Receiver<String>;
+use crate::common::fault::{During as _, Fault};
+use crate::common::roles::{orders, sink};
 
 /// Plays a role until the owner is gone.
 pub(crate) fn play(role: Role, args: &Args) -> Result<(), Fault> {
@@ -31,16 +22,4 @@ pub(crate) fn play(role: Role, args: &Args) -> Result<(), Fault> {
             runtime.block_on(bare_sdk::send(sink, args.record_bytes, orders))
         }
     }
-}
-
-fn orders() -> Orders {
-    let (orders_in, orders_out) = mpsc::channel(1);
-    let _detached = thread::spawn(move || {
-        for line in stdin().lock().lines().map_while(Result::ok) {
-            if orders_in.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    orders_out
 }

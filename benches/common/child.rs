@@ -7,13 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::args::Role;
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// How long a child may take to say what it is waited for.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether a child has ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The most lines that wait to be read. A child that says more is not listened to meanwhile.
 const LINES_MAX: usize = 10_000;
@@ -34,6 +36,17 @@ impl Running {
     /// Its id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn stop(&mut self) -> Result<(), Fault> {
+        let doing = "ending a child";
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).during(doing)?;
+        while self.child.try_wait().during(doing)?.is_none() {
+            sleep(END_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Its standard error, line by line.
@@ -81,32 +94,26 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Starts a role that serves, and says where.
-    pub(crate) async fn server(role: Role) -> Result<(Self, SocketAddr), Fault> {
-        let mut actor = Self::start(role, &[])?;
-        let addr = next_line(&mut actor.stdout).await?;
+    pub(crate) async fn server(role: &str, args: &[String]) -> Result<(Self, SocketAddr), Fault> {
+        let (actor, addr) = Self::start(role, args).await?;
         Ok((actor, addr.parse().during("the address of a child")?))
     }
 
-    /// Starts the bare SDK, sending to `sink`, and waits until it has its records.
-    pub(crate) async fn sender(sink: SocketAddr, record_bytes: usize) -> Result<Self, Fault> {
-        let args = [format!("--sink={sink}"), format!("--record-bytes={record_bytes}")];
-        let mut actor = Self::start(Role::BareSdk, &args)?;
-        let _ready = next_line(&mut actor.stdout).await?;
-        Ok(actor)
-    }
-
-    fn start(role: Role, args: &[String]) -> Result<Self, Fault> {
+    /// Starts a role, and waits for the line that it says when it is ready.
+    pub(crate) async fn start(role: &str, args: &[String]) -> Result<(Self, String), Fault> {
         let program = std::env::current_exe().during("finding the benchmark itself")?;
         let mut command = Command::new(program);
         // Nothing of the environment is to change how the SDK behaves.
-        command.env_clear().arg("--role").arg(role.as_str()).args(args);
+        command.env_clear().arg("--role").arg(role).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = Running::spawn(&mut command)?;
         let (stdin, stdout) = (running.child.stdin.take(), running.child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(Fault::new("a child has no pipes"));
         };
-        Ok(Self { running, stdin, stdout: lines(stdout) })
+        let mut actor = Self { running, stdin, stdout: lines(stdout) };
+        let said = next_line(&mut actor.stdout).await?;
+        Ok((actor, said))
     }
 
     /// Its process id.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// A tick of `/proc/PID/stat`: `USER_HZ` is 100 wherever Linux runs today.
 const TICK_NS: u64 = 10_000_000;

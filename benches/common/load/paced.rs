@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::{ANSWER_TIMEOUT, Aim, Load, REFUSED_WAIT, Tally, nanoseconds, sum};
-use crate::fault::{During as _, Fault};
-use crate::http::{self, ANSWER_BYTES_MAX};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http::{self, ANSWER_BYTES_MAX};
 
 /// So that all threads are there before the first request is due.
 const LEAD: Duration = Duration::from_millis(20);
@@ -66,10 +66,12 @@ fn connection(aim: &Aim, number: u16, schedule: &Schedule) -> Result<Tally, Faul
     let mut tally = Tally::default();
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
     let mut due = schedule.first;
+    let mut numbered = Vec::new();
     for request in aim.requests.from(number, aim.connections) {
         if due >= schedule.end {
             break;
         }
+        let request = aim.ready(request, &mut numbered);
         if let Some(early) = due.checked_duration_since(Instant::now()) {
             sleep(early);
             tally.lags_ns.push(nanoseconds(due.elapsed()));

@@ -1,22 +1,11 @@
 //! One measurement of one process: its CPU time around a load, and what the load saw.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
-
-use crate::case;
-use crate::child::Actor;
-use crate::fault::{During as _, Fault};
-use crate::http;
-use crate::load::{self, Aim, Load, Until};
-use crate::process::{Cpu, Spent};
-
-/// How long what was accepted may take to arrive at the sink.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often the sink is asked whether it has all.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
+use crate::common::fault::Fault;
+use crate::common::ledger::Ledger;
+use crate::common::load::{self, Aim, Load, Until};
+use crate::common::process::{Cpu, Spent};
 
 /// What a process did and used in one round.
 #[derive(Debug, Clone, Default)]
@@ -48,13 +37,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Requests a second, rounded down.
-    pub(crate) fn requests_per_second(&self) -> u64 {
-        let ms = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.requests.saturating_mul(1000) / ms
-    }
-
-    fn new(records: u64, elapsed: Duration, spent: &Spent) -> Self {
+    /// Of records that were accepted or sent in this time.
+    pub(crate) fn new(records: u64, elapsed: Duration, spent: &Spent) -> Self {
         let per_million = |ns: u64| ns as f64 / 1e3 / records.max(1) as f64;
         let by_thread = spent.by_thread.iter();
         Self {
@@ -73,45 +57,10 @@ impl Sample {
 pub(crate) struct Drive {
     /// Where requests go.
     pub(crate) aim: Aim,
-    /// How they come. Half of saturation has become a number by now.
-    pub(crate) load: case::Load,
+    /// How many come in a second, or as many as can be.
+    pub(crate) pace: Option<u32>,
     /// For how long.
     pub(crate) time: Duration,
-}
-
-/// What a server accepted that has to arrive, and the sink where it has to.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    sink: SocketAddr,
-    /// All that was accepted or sent since the sink began.
-    accepted: u64,
-}
-
-impl Ledger {
-    /// Of a sink that has nothing yet.
-    pub(crate) const fn new(sink: SocketAddr) -> Self {
-        Self { sink, accepted: 0 }
-    }
-
-    /// Waits until the sink has these records too and not one more, and says how long that took.
-    async fn settle(&mut self, records: u64) -> Result<Duration, Fault> {
-        self.accepted += records;
-        let begin = Instant::now();
-        loop {
-            let arrived: u64 =
-                http::get(self.sink, "/").await?.1.trim().parse().during("the sink")?;
-            if arrived == self.accepted {
-                return Ok(begin.elapsed());
-            }
-            if arrived > self.accepted || begin.elapsed() > DRAIN_TIMEOUT {
-                return Err(Fault::new(format!(
-                    "{} records were accepted in all, and {arrived} arrived",
-                    self.accepted
-                )));
-            }
-            sleep(DRAIN_INTERVAL).await;
-        }
-    }
 }
 
 /// Puts a server under load and says what it did and used until all had arrived, where it sends on.
@@ -124,11 +73,9 @@ pub(crate) async fn server(
     ledger: Option<&mut Ledger>,
 ) -> Result<Sample, Fault> {
     let before = Cpu::of(pid)?;
-    let load = match drive.load {
-        case::Load::Paced(rate) => load::pace(&drive.aim, rate, drive.time).await?,
-        case::Load::Saturated | case::Load::Half => {
-            load::saturate(&drive.aim, Until::Elapsed(drive.time)).await?
-        }
+    let load = match drive.pace {
+        Some(rate) => load::pace(&drive.aim, rate, drive.time).await?,
+        None => load::saturate(&drive.aim, Until::Elapsed(drive.time)).await?,
     };
     let records = records(drive, &load);
     let drained = match ledger {
@@ -159,24 +106,6 @@ pub(crate) async fn warm_up(
         ledger.settle(records(drive, &load)).await?;
     }
     Ok(())
-}
-
-/// Lets the bare SDK send for `time`, at so many records a second or, at 0, as fast as it can, and says
-/// what it did and used.
-pub(crate) async fn sender(
-    sdk: &mut Actor,
-    time: Duration,
-    rate: u32,
-    ledger: &mut Ledger,
-) -> Result<Sample, Fault> {
-    let before = Cpu::of(sdk.pid())?;
-    let begin = Instant::now();
-    let sent = sdk.ask(&format!("{} {rate}", time.as_millis())).await?;
-    let elapsed = begin.elapsed();
-    let spent = Cpu::of(sdk.pid())?.since(&before);
-    let sent = sent.parse().during("what the bare SDK has sent")?;
-    ledger.settle(sent).await?;
-    Ok(Sample::new(sent, elapsed, &spent))
 }
 
 fn records(drive: &Drive, load: &Load) -> u64 {

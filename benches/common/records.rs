@@ -7,16 +7,19 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-use crate::case::Shape;
-
 /// The stream that Standpipe is given.
 pub(crate) const STREAM: &str = "bench";
 
+/// Where a record's number stands, if it has one: over most of its time, whose place is always the same.
+/// Both are multiples of three, so that in base64 the number stands alone.
+pub(crate) const NUMBER_AT: usize = r#"{"time":""#.len();
+pub(crate) const NUMBER_DIGITS: usize = 15;
+
 /// How many bytes of bodies there are at least: more than a processor's second-level cache.
-const POOL_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const POOL_BYTES: usize = 4 * 1024 * 1024;
 
 /// The same numbers in every run, so that runs can be compared.
-const SEED: u64 = 0x5374_616e_6470_6970;
+pub(crate) const SEED: u64 = 0x5374_616e_6470_6970;
 
 const WORDS: &[&str] = &[
     "order",
@@ -47,8 +50,21 @@ const WORDS: &[&str] = &[
     "issued",
 ];
 
+/// What a request looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How the shape is called in the name of a case.
+    pub(crate) name: &'static str,
+    /// What a reader calls it.
+    pub(crate) title: &'static str,
+    /// The bytes of a record, without its newline.
+    pub(crate) record_bytes: usize,
+    /// The records of a request. More than one are sent as lines.
+    pub(crate) records: usize,
+}
+
 /// A record of exactly `bytes` bytes, without a newline: one JSON object.
-fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
+pub(crate) fn record(rng: &mut Rng, bytes: usize) -> Vec<u8> {
     let mut text = String::with_capacity(bytes);
     // Writing to a string does not fail.
     let _infallible = write!(
@@ -81,33 +97,50 @@ fn word(rng: &mut Rng) -> &'static str {
     rng.choice(WORDS).copied().unwrap_or("word")
 }
 
-/// Records with their newlines, as the service gets them.
-pub(crate) fn delimited(record_bytes: usize) -> Vec<Vec<u8>> {
-    let mut rng = Rng::with_seed(SEED);
-    let count = POOL_BYTES.div_ceil(record_bytes);
-    let mut records = Vec::with_capacity(count);
-    records.resize_with(count, || {
-        let mut record = record(&mut rng, record_bytes);
-        record.push(b'\n');
-        record
-    });
-    records
+/// A whole request, head and body, ready to be written to a socket.
+#[derive(Debug)]
+pub(crate) struct Request {
+    bytes: Vec<u8>,
+    /// Where the first record begins.
+    body_at: usize,
 }
 
-/// Whole requests, head and body, ready to be written to a socket.
+impl Request {
+    /// The bytes as they are.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Puts the request into `out` with its records numbered from `first` on, so that no two are the same.
+    pub(crate) fn numbered(&self, shape: Shape, first: u64, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&self.bytes);
+        let records = out.get_mut(self.body_at..).unwrap_or_default();
+        let records = records.chunks_mut(shape.record_bytes + 1);
+        for (record, mut number) in records.zip(first..) {
+            let digits = record.get_mut(NUMBER_AT..NUMBER_AT + NUMBER_DIGITS).unwrap_or_default();
+            for digit in digits.iter_mut().rev() {
+                *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        }
+    }
+}
+
+/// The requests of a load.
 #[derive(Debug)]
 pub(crate) struct Requests {
     shape: Shape,
-    pool: Vec<Vec<u8>>,
+    pool: Vec<Request>,
 }
 
 impl Requests {
-    /// A pool of requests of this shape.
-    pub(crate) fn new(shape: Shape) -> Self {
+    /// A pool of requests of this shape, to each of `streams` in turn.
+    pub(crate) fn new(shape: Shape, streams: &[String]) -> Self {
         let mut rng = Rng::with_seed(SEED);
-        let count = POOL_BYTES.div_ceil(shape.record_bytes * shape.records);
-        let mut pool = Vec::with_capacity(count);
-        pool.resize_with(count, || request(&mut rng, shape));
+        let count = POOL_BYTES.div_ceil(shape.record_bytes * shape.records).max(streams.len());
+        let streams = streams.iter().cycle().take(count);
+        let pool = streams.map(|stream| request(&mut rng, shape, stream)).collect();
         Self { shape, pool }
     }
 
@@ -121,13 +154,13 @@ impl Requests {
         &self,
         connection: u16,
         connections: u16,
-    ) -> impl Iterator<Item = &[u8]> + use<'_> {
+    ) -> impl Iterator<Item = &Request> + use<'_> {
         let first = self.pool.len() * usize::from(connection) / usize::from(connections.max(1));
-        self.pool.iter().cycle().skip(first).map(Vec::as_slice)
+        self.pool.iter().cycle().skip(first)
     }
 }
 
-fn request(rng: &mut Rng, shape: Shape) -> Vec<u8> {
+fn request(rng: &mut Rng, shape: Shape, stream: &str) -> Request {
     let (media_type, body) = if shape.records == 1 {
         ("application/json", record(rng, shape.record_bytes))
     } else {
@@ -138,12 +171,13 @@ fn request(rng: &mut Rng, shape: Shape) -> Vec<u8> {
         }
         ("application/x-ndjson", lines)
     };
-    let mut request = format!(
-        "POST /v1/streams/{STREAM}/records HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\n\
+    let mut bytes = format!(
+        "POST /v1/streams/{stream}/records HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\n\
          accept: */*\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();
-    request.extend_from_slice(&body);
-    request
+    let body_at = bytes.len();
+    bytes.extend_from_slice(&body);
+    Request { bytes, body_at }
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{ANSWER_TIMEOUT, Aim, Load, REFUSED_WAIT, Tally, nanoseconds, sum};
-use crate::fault::{During as _, Fault};
-use crate::http::{self, ANSWER_BYTES_MAX};
+use crate::common::fault::{During as _, Fault};
+use crate::common::http::{self, ANSWER_BYTES_MAX};
 
 /// When a load ends.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,7 @@ async fn connection(
 ) -> Result<Tally, Fault> {
     let mut tally = Tally::default();
     let mut buffer = Vec::with_capacity(ANSWER_BYTES_MAX);
+    let mut numbered = Vec::new();
     for request in aim.requests.from(number, aim.connections) {
         let is_over = match until {
             Until::Accepted(count) => tally.accepted >= count,
@@ -67,6 +68,7 @@ async fn connection(
         if is_over {
             break;
         }
+        let request = aim.ready(request, &mut numbered);
         let sent_at = Instant::now();
         stream.write_all(request).await.during("sending a request")?;
         let status = read_answer(&mut stream, &mut buffer).await?;

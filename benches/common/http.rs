@@ -8,13 +8,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
 /// How long a small question to a child may take.
 const GET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most bytes of an answer. Ours have a few hundred.
+/// The most bytes of an answer to a request under load. Ours have a few hundred.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// The most bytes of an answer to a question. Metrics of a thousand streams have some millions.
+const GET_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An answer that is there in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub(crate) async fn get(addr: SocketAddr, path: &str) -> Result<(u16, String), F
                 return Ok((answer.status, body));
             }
             let count = stream.read_buf(&mut read).await.during("asking a child")?;
-            if count == 0 || read.len() > ANSWER_BYTES_MAX {
+            if count == 0 || read.len() > GET_BYTES_MAX {
                 return Err(Fault::new(format!("GET {path} was not answered")));
             }
         }

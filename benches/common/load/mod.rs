@@ -5,14 +5,15 @@ mod paced;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) use closed::{Until, saturate};
 pub(crate) use paced::pace;
 
-use crate::fault::Fault;
-use crate::records::Requests;
-use crate::stats::Times;
+use crate::common::fault::Fault;
+use crate::common::records::{Request, Requests};
+use crate::common::stats::Times;
 
 /// How long an answer may take before the run is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,6 +30,19 @@ pub(crate) struct Aim {
     pub(crate) connections: u16,
     /// What is sent.
     pub(crate) requests: Arc<Requests>,
+    /// The next record's number, where each has one of its own.
+    pub(crate) numbers: Option<Arc<AtomicU64>>,
+}
+
+impl Aim {
+    /// The request as it is sent: in `buffer` when its records are numbered.
+    fn ready<'a>(&self, request: &'a Request, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        let Some(numbers) = &self.numbers else { return request.as_bytes() };
+        let shape = self.requests.shape();
+        let records = u64::try_from(shape.records).unwrap_or(u64::MAX);
+        request.numbered(shape, numbers.fetch_add(records, Ordering::Relaxed), buffer);
+        buffer
+    }
 }
 
 /// What came of a load.

@@ -14,11 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::Orders;
-use crate::fault::{During as _, Fault};
+use crate::common::fault::{During as _, Fault};
 
-/// Answers requests until the owner is gone, and says first where.
-pub(super) async fn serve<F, R>(answer: F, mut orders: Orders) -> Result<(), Fault>
+/// Answers requests until the owner is gone, and says first where. What the owner says is obeyed, and
+/// answered with a line.
+pub(crate) async fn serve<F, R, O>(answer: F, mut orders: Orders, mut obey: O) -> Result<(), Fault>
 where
+    O: FnMut(&str) -> String,
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
@@ -41,8 +43,14 @@ where
             });
         }
     };
+    let obeying = async {
+        while let Some(order) = orders.recv().await {
+            writeln!(std::io::stdout(), "{}", obey(&order)).during("answering the owner")?;
+        }
+        Ok(())
+    };
     tokio::select! {
         ended = accepting => ended,
-        _ = orders.recv() => Ok(()),
+        ended = obeying => ended,
     }
 }
