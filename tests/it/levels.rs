@@ -208,6 +208,7 @@ fn durable_at_an_idle_pipe_is_answered_at_once() {
     assert_eq!(pipe.metric("standpipe_spool_group_records_count", ""), 20.0);
     assert!(upstream.records("demo").is_empty(), "they linger for others to be sent with");
     assert_eq!(pipe.balance().spooled, 20.0);
+    drop(client);
     let (status, log) = pipe.stop();
     assert_eq!(status.code(), Some(0), "{log:?}");
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
