@@ -10,6 +10,7 @@
     reason = "a test that panics says where and why, which is what it is for"
 )]
 
+mod dead_letters;
 mod faults;
 mod format;
 mod full_disk;
