@@ -101,7 +101,7 @@ fn with_kms_away_at_the_start_durable_is_refused_with_the_reason_and_memory_flow
     assert_eq!(pipe.metric("standpipe_spool_obstacle", "reason=\"no_key\""), 1.0);
     let ready = pipe.admin().get("/readyz");
     assert_eq!(ready.status, 503, "the level that is configured can not be given");
-    assert!(!pipe.log_lines("no data key is to be had").is_empty());
+    wait_until("it is logged", || !pipe.log_lines("no data key is to be had").is_empty());
 
     assert_eq!(ledger.post(&mut client, 10, &MEMORY), 202);
     wait_until("memory flows", || scene.upstream.records("demo").len() == 10);
@@ -247,7 +247,9 @@ fn a_backlog_whose_key_is_disabled_waits_and_what_is_under_another_key_flows() {
     assert_eq!(pipe.metric("standpipe_spool_segments_uncounted", ""), 1.0);
     let waiting = pipe.status()["keys"]["old_keys"]["waiting"].clone();
     assert_eq!(waiting[0]["key_id"], disabled.as_str(), "{waiting}");
-    assert!(!pipe.log_lines("the segment waits until that is put right").is_empty());
+    wait_until("it is logged", || {
+        !pipe.log_lines("the segment waits until that is put right").is_empty()
+    });
     assert_eq!(pipe.admin().get("/readyz").status, 200, "durable can be given");
     let accounts = pipe.balance();
     assert_eq!((accounts.quarantined, accounts.recovered), (0.0, 30.0), "{accounts:?}");
@@ -286,7 +288,7 @@ fn a_key_that_is_not_listed_is_never_asked_for_and_its_segments_wait() {
     // It looks again every two seconds.
     assert!(!is_true_within(Duration::from_millis(2_500), || scene.kms.kms_calls("Decrypt") > 0));
     assert_eq!(pipe.metric("standpipe_spool_reading_waits", "demo"), 1.0);
-    assert!(!pipe.log_lines("segments wait").is_empty());
+    wait_until("it is logged", || !pipe.log_lines("segments wait").is_empty());
     assert_eq!(pipe.balance().spooled, 0.0, "what is not counted is said apart");
     assert_eq!(pipe.metric("standpipe_spool_segments_uncounted", ""), 1.0);
     let (status, log) = pipe.stop();

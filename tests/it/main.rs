@@ -12,6 +12,7 @@
 
 mod backlog;
 mod bad_disk;
+mod dead_letters;
 mod faults;
 mod format;
 mod full_disk;

@@ -73,6 +73,8 @@ pub struct Setup {
 pub struct Accounts {
     pub recovered: f64,
     pub accepted: f64,
+    /// Dead letters that were sent on their way again.
+    pub replayed: f64,
     pub delivered: f64,
     pub in_memory: f64,
     pub spooled: f64,
@@ -86,7 +88,7 @@ impl Accounts {
     pub fn is_even(&self) -> bool {
         let here = self.in_memory + self.spooled;
         let gone = self.delivered + self.quarantined + self.dead_lettered + self.lost;
-        self.recovered + self.accepted == here + gone
+        self.recovered + self.accepted + self.replayed == here + gone
     }
 }
 
@@ -300,6 +302,7 @@ impl Pipe {
         Accounts {
             recovered: metric("standpipe_spool_records_recovered_total"),
             accepted: metric("standpipe_ingest_records_accepted_total"),
+            replayed: metric("standpipe_spool_dead_letters_replayed_total"),
             delivered: metric("standpipe_forward_records_delivered_total"),
             in_memory: metric("standpipe_pipeline_records_in_memory"),
             spooled: metric("standpipe_spool_records"),
