@@ -9,6 +9,7 @@ use super::letters::Cause;
 use super::outcome::Reason;
 use super::overflow::{self, Outlook, earlier};
 use super::request::Note;
+use super::spooling::Spooling;
 use super::thread::Mode;
 use super::worker::Worker;
 use crate::pipeline::{self, Batch, NotDurable, Origin, Ticket};
@@ -105,7 +106,9 @@ impl Worker {
         }
         let is_draining = matches!(*self.shared.modes.borrow(), Mode::Drain { .. });
         // Nobody says when the disk has nothing more.
-        let polls = is_draining && self.stops.delivers_backlog;
+        let polls = is_draining
+            && (self.stops.delivers_backlog
+                || self.spooling.as_ref().is_some_and(Spooling::is_expecting));
         let look_at = earlier(tended.look_at, polls.then_some(now + BACKLOG_LOOK_INTERVAL));
         earlier(look_at, changes_at)
     }
@@ -151,7 +154,10 @@ impl Worker {
                 };
                 self.words.is_empty() && is_all_there && is_answered
             }
-            Outlook::Draining => has_nothing && self.plan.is_all_on_disk(),
+            // What the disk has just been given comes from there, and is delivered like the rest.
+            Outlook::Draining => {
+                !spooling.is_expecting() && has_nothing && self.plan.is_all_on_disk()
+            }
             Outlook::Flowing | Outlook::Blocked | Outlook::Ending { keeps: true } => {
                 has_nothing && self.plan.is_all_on_disk() && spooling.has_no_backlog()
             }

@@ -75,10 +75,16 @@ impl Spooling {
         self.refusal.is_some()
     }
 
-    /// Whether nothing waits on disk alone.
+    /// Whether the disk has nothing that is not delivered, nor will have.
     pub(super) fn has_no_backlog(&self) -> bool {
         let backlog = self.spool.backlog();
-        backlog.records == 0 && backlog.segments_uncounted == 0
+        backlog.undelivered == 0 && backlog.segments_uncounted == 0 && !backlog.is_growing
+    }
+
+    /// Whether fresh records are about to come from the disk.
+    pub(super) fn is_expecting(&self) -> bool {
+        let backlog = self.spool.backlog();
+        backlog.is_growing || backlog.lingering > 0
     }
 
     /// Notes that records are settled.

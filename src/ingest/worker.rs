@@ -24,6 +24,10 @@ use crate::record::StreamName;
 /// How long a batch that found the hand-off full waits before it is offered again.
 const PUSH_ON_INTERVAL: Duration = Duration::from_millis(5);
 
+/// A record whose delivery somebody waits for lingers for this part of that wait at most: what it waits
+/// behind may not come to an end, and the rest of the wait is for delivering it, or else spooling it.
+const AWAITED_LINGER_PART: u32 = 4;
+
 /// How far in the future the task looks when nothing lingers.
 const FAR: Duration = Duration::from_secs(3_600);
 
@@ -114,6 +118,7 @@ impl Worker {
         };
         let limits = shared.settings.limits.clone();
         let batcher = Batcher::new(Arc::clone(&shared.lane), limits.clone(), self.pool.clone());
+        let batcher = batcher.awaited_for(self.shared.config.delivered_wait / AWAITED_LINGER_PART);
         let group = shared.spool.as_ref().map(|spool| {
             let batcher = Batcher::durable(Arc::clone(&shared.lane), limits, self.pool.clone());
             let inlet = spool.inlet.clone();

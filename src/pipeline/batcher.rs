@@ -38,6 +38,8 @@ pub struct Batcher {
     pool: ChunkPool,
     /// Whether records are accepted only when the spool has them.
     is_durable: bool,
+    /// How long a record lingers at most whose delivery somebody waits for, if that is bounded.
+    awaited_linger: Option<Duration>,
     open: Option<Open>,
     /// Closed and not yet taken, oldest first.
     closed: VecDeque<Open>,
@@ -57,14 +59,38 @@ struct Open {
     parts: Vec<Ticket>,
 }
 
+/// How the open batch was before an entry.
+#[derive(Debug)]
+struct Before {
+    mark: Mark,
+    is_awaited: bool,
+    leaves_at: Instant,
+}
+
 impl Batcher {
     /// A batcher with no open batch.
     #[must_use]
     pub fn new(lane: Arc<Lane>, limits: Limits, pool: ChunkPool) -> Self {
         let random = fastrand::Rng::new();
         let closed = VecDeque::new();
-        let is_durable = false;
-        Self { lane, limits, pool, is_durable, open: None, closed, expected_bytes: 0, random }
+        Self {
+            lane,
+            limits,
+            pool,
+            is_durable: false,
+            awaited_linger: None,
+            open: None,
+            closed,
+            expected_bytes: 0,
+            random,
+        }
+    }
+
+    /// The same, where a record whose delivery somebody waits for lingers no longer than this.
+    #[must_use]
+    pub const fn awaited_for(mut self, linger: Duration) -> Self {
+        self.awaited_linger = Some(linger);
+        self
     }
 
     /// A batcher for records that are accepted only when the spool has them.
@@ -83,9 +109,21 @@ impl Batcher {
 
     /// Begins to take the records of one request.
     pub fn entry(&mut self, now: Instant) -> Entry<'_> {
-        let mark = self.open.as_ref().map(|open| (open.arena.mark(), open.is_awaited));
+        let before = self.open.as_ref().map(|open| Before {
+            mark: open.arena.mark(),
+            is_awaited: open.is_awaited,
+            leaves_at: open.leaves_at,
+        });
         let closed_before = self.closed.len();
-        Entry { batcher: self, now, mark, closed_before, records: 0, bytes: 0, is_committed: false }
+        Entry {
+            batcher: self,
+            now,
+            before,
+            closed_before,
+            records: 0,
+            bytes: 0,
+            is_committed: false,
+        }
     }
 
     /// When the open batch has lingered long enough, if there is one.
@@ -155,7 +193,11 @@ impl Batcher {
             }
         };
         open.arena.push(piece, ticket)?;
-        open.is_awaited |= ticket.is_some();
+        if ticket.is_some() && !open.is_awaited {
+            open.is_awaited = true;
+            let at = self.awaited_linger.map(|linger| now + linger);
+            open.leaves_at = at.map_or(open.leaves_at, |at| at.min(open.leaves_at));
+        }
         Ok(())
     }
 
@@ -164,19 +206,19 @@ impl Batcher {
         self.limits.linger.mul_f64(1.0 - most * self.random.f64())
     }
 
-    /// Undoes an entry that began at `mark` when `closed_before` batches were closed.
-    fn undo(&mut self, mark: Option<(Mark, bool)>, closed_before: usize) {
+    /// Undoes an entry that began at `before` when `closed_before` batches were closed.
+    fn undo(&mut self, before: Option<Before>, closed_before: usize) {
         // The batch that was open then is the first that was closed since, or still the open one.
         if self.closed.len() > closed_before {
             let mut since = self.closed.drain(closed_before..);
             self.open = since.next();
         }
-        match mark {
+        match before {
             None => self.open = None,
-            Some((mark, was_awaited)) => {
+            Some(Before { mark, is_awaited, leaves_at }) => {
                 if let Some(open) = &mut self.open {
                     open.arena.roll_back(mark);
-                    open.is_awaited = was_awaited;
+                    (open.is_awaited, open.leaves_at) = (is_awaited, leaves_at);
                 }
             }
         }
@@ -200,7 +242,7 @@ impl Drop for Batcher {
 pub struct Entry<'a> {
     batcher: &'a mut Batcher,
     now: Instant,
-    mark: Option<(Mark, bool)>,
+    before: Option<Before>,
     closed_before: usize,
     records: usize,
     bytes: usize,
@@ -266,7 +308,7 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !self.is_committed {
-            self.batcher.undo(self.mark, self.closed_before);
+            self.batcher.undo(self.before.take(), self.closed_before);
         }
     }
 }

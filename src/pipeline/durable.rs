@@ -161,6 +161,12 @@ impl Inlet {
         !self.state.is_busy.load(Ordering::SeqCst)
     }
 
+    /// Whether there is a group that is not written yet.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.state.is_busy.load(Ordering::SeqCst)
+    }
+
     /// Hands a group over. It comes back as the tickets of its parts, and as a batch to be forwarded.
     pub fn submit(&self, group: Batch) {
         self.state.is_busy.store(true, Ordering::SeqCst);

@@ -164,6 +164,31 @@ fn settling_most_of_a_batch_gives_most_of_its_memory_back() {
     assert_eq!(left, [7, 107, 207, 307, 407]);
 }
 
+#[test]
+fn a_record_that_somebody_waits_for_lingers_no_longer_than_that_allows() {
+    let lane = lane("demo", 1 << 20);
+    let (_post, mut boxes) = super::post(1);
+    let receipt = super::Book::new(boxes.remove(0)).open(1, lane.share()).unwrap();
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut batcher =
+        Batcher::new(lane, limits(), ChunkPool::new()).awaited_for(Duration::from_millis(100));
+    let mut put = |now, ticket, is_committed| {
+        let mut entry = batcher.entry(now);
+        entry.push(&copy(b"x"), ticket).unwrap();
+        if is_committed {
+            entry.commit();
+        } else {
+            drop(entry);
+        }
+        batcher.leaves_at()
+    };
+    assert_eq!(put(start, None, true), Some(at(1_000)));
+    assert_eq!(put(at(10), Some(receipt.ticket(0)), false), Some(at(1_000)), "it was never there");
+    assert_eq!(put(at(20), Some(receipt.ticket(0)), true), Some(at(120)));
+    assert_eq!(put(at(50), Some(receipt.ticket(0)), true), Some(at(120)), "the first one counts");
+}
+
 /// One request of a random life: its records, whether it is committed, and how long after the last one.
 type Request = (Vec<Vec<u8>>, bool, u64);
 

@@ -71,6 +71,7 @@ impl Writer {
                 }
             }
         }
+        self.counts.onward.set(self.onward.records() as u64);
         // At rest before the workers are woken: they hand over what they kept open meanwhile.
         let is_awaited = self.outflow.rest();
         self.shared.post.settle(tickets);
@@ -136,6 +137,7 @@ impl Writer {
             start: segment.start,
             seal: Arc::clone(&segment.seal),
         };
+        self.counts.segments.add(1);
         self.mention(job);
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Counts {
     pub(super) records: Count,
     /// Those of them that are in nobody's hand: they wait on disk alone.
     pub(super) waiting: Count,
+    /// Records that linger with the writer before the forwarder has them.
+    pub(super) onward: Count,
     /// Bytes of segments and notes.
     pub(super) bytes: Count,
     /// Segments that are there.
@@ -104,6 +106,9 @@ impl Counts {
         let oldest = self.oldest_unix_ms.get();
         Backlog {
             records: self.waiting.get(),
+            undelivered: self.records.get(),
+            lingering: self.onward.get(),
+            is_growing: false,
             segments_uncounted: self.segments_uncounted.get(),
             oldest_unix_ms: (oldest != 0).then_some(oldest),
         }

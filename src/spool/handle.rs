@@ -56,6 +56,12 @@ pub(super) enum ReaderJob {
 pub struct Backlog {
     /// Records that wait on disk alone, as far as they are counted.
     pub records: u64,
+    /// All records on disk that are not delivered, as far as they are counted.
+    pub undelivered: u64,
+    /// Those of them that linger with the writer before the forwarder has them.
+    pub lingering: u64,
+    /// Whether something is on its way to the disk. What of it is not among the others yet will be.
+    pub is_growing: bool,
     /// Segments of an earlier life that were not looked into yet.
     pub segments_uncounted: u64,
     /// When the oldest of them was accepted, in milliseconds since 1970, where it is known.
@@ -156,10 +162,12 @@ impl StreamSpool {
         }
     }
 
-    /// What waits on disk alone.
+    /// What there is that is not handed over.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        self.inner.counts.backlog()
+        // Asked first: what is written until then is counted.
+        let is_growing = self.inner.inlet.is_busy();
+        Backlog { is_growing, ..self.inner.counts.backlog() }
     }
 
     /// How it does.

@@ -42,6 +42,11 @@ impl Onward {
         std::mem::take(self).batches
     }
 
+    /// How many records there are.
+    pub(super) const fn records(&self) -> usize {
+        self.records
+    }
+
     /// When the first of them has lingered.
     pub(super) const fn leaves_at(&self) -> Option<Instant> {
         self.leaves_at

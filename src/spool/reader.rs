@@ -46,6 +46,8 @@ pub(super) struct Reader {
     pub(super) lane: Arc<Lane>,
     pub(super) shared: Arc<Shared>,
     pub(super) disk: Arc<Share>,
+    /// The memory for what it reads ahead.
+    pub(super) read_ahead: Arc<Share>,
     pub(super) jobs: Receiver<ReaderJob>,
     /// How it tells itself something.
     pub(super) to_self: Sender<ReaderJob>,
@@ -109,7 +111,6 @@ impl Reader {
                     let note_path = path.with_file_name(names::note_file(segment));
                     let tracked = Tracked::begun(segment, path, note_path, start, seal);
                     self.segments.insert(segment, tracked);
-                    self.counts.segments.add(1);
                 }
                 ReaderJob::Synced { segment, frames } => {
                     if let Some(tracked) = self.segments.get_mut(&segment) {

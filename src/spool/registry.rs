@@ -197,6 +197,7 @@ impl Registry {
             lane,
             shared: Arc::clone(&self.shared),
             disk: Arc::clone(&ends.disk),
+            read_ahead: self.shared.read_ahead.share(0),
             jobs,
             to_self: ends.to_reader.clone(),
             wake: Arc::clone(&ends.wake_reader),

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     /// The bytes of dead letters.
     pub(super) letters: Arc<Share>,
     /// The memory for what is read ahead.
-    pub(super) read_ahead: Arc<Share>,
+    pub(super) read_ahead: Arc<Budget>,
     /// Bytes of copies that are on their way to a writer.
     pub(super) spilling_bytes: Arc<AtomicUsize>,
     /// Segments that are open for writing.

@@ -94,7 +94,7 @@ impl Spool {
         let shared = Arc::new(Shared {
             disk: Budget::new(config.bytes_max.saturating_sub(config.reserve_bytes)),
             letters: Budget::new(config.dead_letter_bytes_max).share(0),
-            read_ahead: Budget::new(config.read_ahead_bytes_max).share(0),
+            read_ahead: Budget::new(config.read_ahead_bytes_max),
             spilling_bytes: Arc::new(AtomicUsize::new(0)),
             files: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
@@ -223,7 +223,7 @@ impl Spool {
             drop(lock);
         } else {
             // A thread may still write: nobody else is to have the directory while the process is there.
-            std::mem::forget(lock);
+            lock.keep();
         }
         left
     }

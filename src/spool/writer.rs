@@ -102,10 +102,16 @@ impl Actor for Writer {
             self.is_over = true;
             self.outflow.set_obstacle(Some(NotDurable::Stopping));
         }
-        let due = if self.is_over { self.onward.take() } else { self.onward.due(now) };
+        // A stop lets nothing linger: the forwarder delivers it while there is time.
+        let is_hurried = self.is_over || self.shared.is_stopping();
+        let due = if is_hurried { self.onward.take() } else { self.onward.due(now) };
         self.shared.speaker.say(due);
+        // Only now: until then who looks finds it here or there.
+        self.counts.onward.set(self.onward.records() as u64);
         let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
+        // The reader, which knows when it becomes less, sleeps while it only becomes more.
+        self.counts.bytes.set(self.records.share.used_bytes() as u64);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();

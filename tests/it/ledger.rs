@@ -21,17 +21,38 @@ impl Ledger {
         (id, format!("{{\"id\":{id},\"filler\":\"{filler}\"}}\n"))
     }
 
+    /// A ledger whose ids begin at `first`, so that two of them have none in common.
+    pub fn from(first: u64) -> Self {
+        Self { next: first, ..Self::default() }
+    }
+
     /// Posts `records` records in one native request, and notes them if they were accepted.
     pub fn post(&mut self, client: &mut Client, records: usize, headers: &[(&str, &str)]) -> u16 {
-        let (ids, body): (Vec<u64>, Vec<String>) = (0..records).map(|_| self.record(200)).unzip();
+        self.post_to("demo", client, (records, 200), headers).status
+    }
+
+    /// The same to a stream, with records of a size; gives the answer.
+    pub fn post_to(
+        &mut self,
+        stream: &str,
+        client: &mut Client,
+        (records, bytes): (usize, usize),
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let (ids, body): (Vec<u64>, Vec<String>) = (0..records).map(|_| self.record(bytes)).unzip();
         let mut all = vec![("content-type", "application/x-ndjson")];
         all.extend_from_slice(headers);
-        let answer = client.request("POST", &Pipe::path("demo"), &all, body.concat().as_bytes());
+        let answer = client.request("POST", &Pipe::path(stream), &all, body.concat().as_bytes());
         if answer.status < 300 {
             assert_eq!(answer.json()["accepted"], records);
             self.accepted.extend(ids);
         }
-        answer.status
+        answer
+    }
+
+    /// Takes over what another one has noted.
+    pub fn add(&mut self, other: &Self) {
+        self.accepted.extend(&other.accepted);
     }
 
     /// The same to another stream, at another level; gives the whole answer.

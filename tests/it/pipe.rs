@@ -68,6 +68,28 @@ pub struct Setup {
     runner: Vec<String>,
 }
 
+/// Where the records of a pipe are, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Accounts {
+    pub recovered: f64,
+    pub accepted: f64,
+    pub delivered: f64,
+    pub in_memory: f64,
+    pub spooled: f64,
+    pub quarantined: f64,
+    pub dead_lettered: f64,
+    pub lost: f64,
+}
+
+impl Accounts {
+    /// Whether every record is in exactly one place.
+    pub fn is_even(&self) -> bool {
+        let here = self.in_memory + self.spooled;
+        let gone = self.delivered + self.quarantined + self.dead_lettered + self.lost;
+        self.recovered + self.accepted == here + gone
+    }
+}
+
 #[expect(clippy::disallowed_types, reason = "lines of a log, in a test")]
 type Log = Arc<Mutex<Vec<Value>>>;
 
@@ -113,6 +135,14 @@ impl Setup {
             .set("STANDPIPE_KEYS_PROVIDER", "file")
             .set("STANDPIPE_KEYS_FILE", &format!("{directory}/key"))
             .set("STANDPIPE_SPOOL_ALLOW_TMPFS", "true")
+    }
+
+    /// Has its data keys wrapped by the KMS at `endpoint` under this key, and not by a file.
+    pub fn kms(self, endpoint: &str, key: &str) -> Self {
+        self.set("STANDPIPE_KEYS_PROVIDER", "kms")
+            .set("STANDPIPE_KEYS_ENDPOINT", endpoint)
+            .set("STANDPIPE_KEYS_KEY", key)
+            .set("STANDPIPE_KEYS_FILE", "")
     }
 
     /// Adds TOML to the configuration file.
@@ -171,6 +201,13 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub fn start(self) -> Pipe {
+        let pipe = self.launch();
+        wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
+        pipe
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn launch(self) -> Pipe {
         let mut pipe = self.begin();
         wait_until("it listens", || {
             if !pipe.listens()
@@ -180,7 +217,6 @@ impl Setup {
             }
             !pipe.data.is_empty()
         });
-        wait_until("it is ready", || pipe.admin().get("/readyz").status == 200);
         pipe
     }
 
@@ -248,6 +284,60 @@ impl Pipe {
     /// What `/v1/status` says.
     pub fn status(&self) -> Value {
         self.admin().get("/v1/status").json()
+    }
+
+    /// What the status says of a stream.
+    pub fn stream(&self, name: &str) -> Value {
+        let status = self.status();
+        let streams = status["streams"].as_array().unwrap();
+        streams.iter().find(|stream| stream["name"] == name).unwrap().clone()
+    }
+
+    /// Where all records are, over all streams. Exact when the pipe is quiet.
+    pub fn accounts(&self) -> Accounts {
+        let text = String::from_utf8(self.admin().get("/metrics").body).unwrap();
+        let metric = |name| metric_in(&text, name, "");
+        Accounts {
+            recovered: metric("standpipe_spool_records_recovered_total"),
+            accepted: metric("standpipe_ingest_records_accepted_total"),
+            delivered: metric("standpipe_forward_records_delivered_total"),
+            in_memory: metric("standpipe_pipeline_records_in_memory"),
+            spooled: metric("standpipe_spool_records"),
+            quarantined: metric("standpipe_spool_records_quarantined_total"),
+            dead_lettered: metric("standpipe_spool_records_dead_lettered_total"),
+            lost: metric("standpipe_pipeline_records_lost_total"),
+        }
+    }
+
+    /// Waits until every record is accounted for, and none was lost.
+    #[track_caller]
+    pub fn balance(&self) -> Accounts {
+        let mut accounts = self.accounts();
+        let is_even = is_true_within(PATIENCE, || {
+            accounts = self.accounts();
+            accounts.is_even()
+        });
+        assert!(is_even, "recovered + accepted = all others: {accounts:?}");
+        assert_eq!(accounts.lost, 0.0, "{accounts:?}");
+        accounts
+    }
+
+    /// Waits until nothing is left to deliver, neither in memory nor in the spool, and every record is
+    /// accounted for.
+    #[track_caller]
+    pub fn drain(&self) -> Accounts {
+        let mut accounts = self.accounts();
+        let is_drained = is_true_within(PATIENCE, || {
+            accounts = self.accounts();
+            let uncounted = self.metric("standpipe_spool_segments_uncounted", "");
+            accounts.in_memory + accounts.spooled + uncounted == 0.0
+        });
+        assert!(
+            is_drained,
+            "waited in vain until all is delivered: {accounts:?} {}",
+            self.status()
+        );
+        self.balance()
     }
 
     /// The log lines whose message contains `text`.

@@ -15,10 +15,11 @@ const JOURNAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub struct Upstream {
     emulator: Option<Emulator>,
     address: String,
+    streams: Vec<String>,
     directory: TempDir,
 }
 
-fn config(directory: &TempDir, streams: &[&str], listen: &str) -> Config {
+fn config(directory: &TempDir, streams: &[String], listen: &str) -> Config {
     Config {
         listen: listen.parse().unwrap(),
         data_dir: directory.path().to_owned(),
@@ -37,9 +38,10 @@ impl Upstream {
 
     pub fn with_streams(streams: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let emulator = Emulator::start(config(&directory, streams, "127.0.0.1:0")).unwrap();
+        let streams: Vec<String> = streams.iter().map(|name| (*name).to_owned()).collect();
+        let emulator = Emulator::start(config(&directory, &streams, "127.0.0.1:0")).unwrap();
         let address = emulator.local_addr().to_string();
-        Self { emulator: Some(emulator), address, directory }
+        Self { emulator: Some(emulator), address, streams, directory }
     }
 
     pub fn endpoint(&self) -> String {
@@ -58,7 +60,7 @@ impl Upstream {
 
     /// Starts it again where it was, with what it had.
     pub fn come_back(&mut self) {
-        let config = config(&self.directory, &["demo"], &self.address);
+        let config = config(&self.directory, &self.streams, &self.address);
         self.emulator = Some(Emulator::start(config).unwrap());
     }
 
@@ -81,6 +83,34 @@ impl Upstream {
         let answer = Client::tcp(&self.address).request(method, path, &[], body.as_bytes());
         assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
         answer.json()
+    }
+
+    /// Asks KMS for something, as an SDK does.
+    pub fn kms(&self, action: &str, body: &Value) -> Value {
+        let target = format!("TrentService.{action}");
+        let headers =
+            [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.1")];
+        let mut client = Client::tcp(&self.address);
+        let answer = client.request("POST", "/", &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{action}: {}", String::from_utf8_lossy(&answer.body));
+        if answer.body.is_empty() { Value::Null } else { answer.json() }
+    }
+
+    /// A new key of KMS.
+    pub fn key(&self) -> String {
+        let made = self.kms("CreateKey", &json!({}));
+        made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
+    }
+
+    /// How often KMS was asked for an action, in this life of the emulator.
+    pub fn kms_calls(&self, action: &str) -> u64 {
+        let shown = self.control("GET", "/emulator/kms", &Value::Null);
+        shown["calls"][action].as_u64().unwrap_or(0)
+    }
+
+    /// Sets the faults of KMS; `{}` ends them.
+    pub fn kms_fault(&self, faults: &Value) {
+        self.control("PUT", "/emulator/kms/faults", faults);
     }
 
     /// The counters of a stream.

@@ -30,7 +30,7 @@ pub(super) enum Reading {
 
 /// What one read of a segment gave.
 enum Step {
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// Something that is counted, and nothing to hand over.
     Counted,
     /// The segment was gone through.
@@ -45,7 +45,6 @@ impl Reader {
             self.segments.values_mut().for_each(Tracked::rest);
             return Reading::Nothing;
         }
-        let mut words = Vec::new();
         let mut bytes = 0;
         let mut has_passed = false;
         let mut reading = Reading::More;
@@ -60,7 +59,7 @@ impl Reader {
             match self.read_one(id) {
                 Ok(Step::Batch(batch)) => {
                     bytes += batch.bytes() + HEAD_BYTES;
-                    words.push(Word::Batch(Box::new(batch)));
+                    self.say(id, batch);
                 }
                 Ok(Step::Counted) => bytes += HEAD_BYTES,
                 Ok(Step::Passed) => {
@@ -74,7 +73,6 @@ impl Reader {
                 Err(error) => self.failed(now, id, &error),
             }
         }
-        self.shared.speaker.say(words);
         match reading {
             // It may be done with.
             Reading::Nothing if has_passed => Reading::More,
@@ -82,17 +80,31 @@ impl Reader {
         }
     }
 
+    /// Hands a batch over; only then does it wait no longer, so that nobody sees neither.
+    fn say(&self, id: u64, batch: Box<Batch>) {
+        let records = batch.len() as u64;
+        self.shared.speaker.say([Word::Batch(batch)]);
+        if self.segments.get(&id).is_some_and(|tracked| !tracked.is_uncounted) {
+            self.counts.waiting.sub(records);
+        }
+    }
+
     /// Reads on in one segment.
     fn read_one(&mut self, id: u64) -> io::Result<Step> {
         let Some(tracked) = self.segments.get_mut(&id) else { return Ok(Step::Counted) };
         let storage = self.shared.storage.as_ref();
-        let mut room = self.shared.read_ahead.empty_reservation();
+        let mut room = self.read_ahead.empty_reservation();
         let mut read = tracked.read(storage, 0)?;
         if let Read::Next(bytes) = read {
             // What it takes in memory is a little more: that is taken beyond the bound, and so is the only
             // frame that is read, which may be longer than the bound.
+            let (used, free) = (self.read_ahead.used_bytes(), self.read_ahead.room_bytes());
+            // Who has something leaves as much to the other streams as it takes more.
+            if used > 0 && bytes > free / 2 {
+                return Ok(Step::NoRoom);
+            }
             if room.grow(bytes).is_err() {
-                if self.shared.read_ahead.used_bytes() > 0 {
+                if free < self.shared.config.read_ahead_bytes_max {
                     return Ok(Step::NoRoom);
                 }
                 room.grow_anyway(bytes);
@@ -101,7 +113,7 @@ impl Reader {
         }
         tracked.retry.worked();
         Ok(match read {
-            Read::Frame(frame) => Step::Batch(self.handed(id, frame, room)),
+            Read::Frame(frame) => Step::Batch(Box::new(self.handed(id, frame, room))),
             Read::Damage(damage) => {
                 self.damaged(id, &damage);
                 Step::Counted
@@ -131,8 +143,6 @@ impl Reader {
         if is_uncounted {
             self.counts.recovered.add(records);
             self.counts.records.add(records);
-        } else {
-            self.counts.waiting.sub(records);
         }
         self.counts.oldest_unix_ms.set(opened_unix_ms);
         let origin = Origin { segment: id, frame };
