@@ -141,6 +141,25 @@ fn poison_in_a_backlog_becomes_a_letter_in_the_life_that_finds_it() {
 }
 
 #[test]
+fn a_record_that_is_refused_alone_holds_its_stream_until_another_one_went_through() {
+    for level in ["memory", "durable"] {
+        let (upstream, directory) = (Upstream::start(), tempfile::tempdir().unwrap());
+        upstream.fault(&json!({"poison": POISON, "poison_code": "ValidationException"}));
+        let pipe = setup(&upstream, &directory).start();
+        let (mut client, mut ledger) = (pipe.client(), Ledger::default());
+        post_with_poison(&mut client, &mut ledger, level, (1, &[0]));
+        // Nobody knows yet whether it is the record's fault or the stream's.
+        wait_until("the stream is held", || pipe.stream("demo")["state"] == "held");
+        assert_eq!(pipe.balance().dead_lettered, 0.0);
+        assert!(ledger.post(&mut client, 1, &[("standpipe-ack", level)]) < 300);
+        let accounts = pipe.drain();
+        assert_eq!((accounts.dead_lettered, accounts.delivered), (1.0, 1.0), "{accounts:?}");
+        wait_until("it flows", || pipe.stream("demo")["state"] == "flowing");
+        assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+    }
+}
+
+#[test]
 fn a_store_that_is_full_holds_the_stream_and_with_room_again_it_goes_on() {
     let upstream = Upstream::with_streams(&["demo", "other"]);
     let directory = tempfile::tempdir().unwrap();
@@ -191,6 +210,9 @@ fn a_store_that_is_full_holds_the_stream_and_with_room_again_it_goes_on() {
 
     // The bound is raised.
     let next = setup("33554432").start();
+    // The last of them may be left alone: then a good one has to say whose fault it is.
+    wait_until("all good ones are delivered", || upstream.records("demo").len() == ledger.len());
+    assert_eq!(ledger.post(&mut next.client(), 1, &[]), 202);
     let accounts = next.drain();
     assert_eq!(accounts.dead_lettered + stored, 10.0, "{accounts:?}");
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
