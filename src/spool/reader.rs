@@ -64,6 +64,8 @@ pub(super) struct Reader {
     pub(super) pass: Option<Pass>,
     /// Notes of segments that are gone: they go when that is durable.
     pub(super) notes_left: Vec<PathBuf>,
+    /// Whether something was moved to quarantine, and is not there for good yet.
+    pub(super) is_quarantine_unsynced: bool,
     pub(super) waits: Waits,
     pub(super) is_over: bool,
 }

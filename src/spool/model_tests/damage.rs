@@ -369,6 +369,26 @@ fn a_segment_that_was_only_being_made_is_taken_away_and_one_that_was_zeroed_is_n
 }
 
 #[test]
+fn a_move_to_quarantine_that_is_not_made_durable_at_once_is_made_so_later() {
+    let mut scene = Scene::new();
+    scene.with(0, &[2, 3], &[0], true);
+    let path = scene.segments(0).remove(0);
+    scene.damage(&path, |bytes| bytes[0] ^= 1);
+    let mut life = scene.start();
+    // The folder above that of the stream's quarantine, then that one itself.
+    scene.storage.fail_nth(Call::SyncDir, 2, ErrorKind::Other);
+    life.run();
+    assert_eq!(scene.storage.failures(Call::SyncDir, false), 1);
+    scene.storage.heal();
+    let found = scene.read_in(&mut life);
+    let status = &found.status[0];
+    assert_eq!((status.segments, status.segments_quarantined), (0, 1), "{status:#?}");
+    assert_eq!((status.waits_for.as_deref(), status.records_quarantined), (None, 5));
+    assert_eq!(scene.files("quarantine", None).len(), 1);
+    assert!(scene.is_cleared() && life.stop().1);
+}
+
+#[test]
 fn frames_that_are_swapped_repeated_left_out_or_put_in_cost_no_other_frame() {
     let mut template = Scene::new();
     template.with(0, &[1; 6], &[], true);

@@ -59,10 +59,11 @@ impl Reader {
             .collect();
         for id in done {
             let Some(tracked) = self.segments.get(&id) else { continue };
-            let taken = if tracked.is_damaged {
-                self.quarantine(&tracked.path)
+            let (path, is_damaged) = (tracked.path.clone(), tracked.is_damaged);
+            let taken = if is_damaged {
+                self.quarantine(&path)
             } else {
-                gone(self.shared.storage.remove(&tracked.path))
+                gone(self.shared.storage.remove(&path))
             };
             if let Err(error) = taken {
                 self.failed(now, id, &error);
@@ -81,9 +82,10 @@ impl Reader {
         if self.notes_left.is_empty() || self.waits.folder.waits_until(now).is_some() {
             return;
         }
+        let quarantined = self.sync_quarantine();
         let storage = self.shared.storage.as_ref();
-        let synced = storage.sync_dir(&self.shared.stream_dir(&self.stream));
-        let cleared = synced.and_then(|()| {
+        let cleared = quarantined.and_then(|()| {
+            storage.sync_dir(&self.shared.stream_dir(&self.stream))?;
             while let Some(note) = self.notes_left.last() {
                 gone(storage.remove(note))?;
                 self.notes_left.pop();
@@ -99,15 +101,25 @@ impl Reader {
         }
     }
 
-    pub(super) fn quarantine(&self, path: &Path) -> io::Result<()> {
+    /// Moves a segment to quarantine. That is made durable with the stream's folder.
+    pub(super) fn quarantine(&mut self, path: &Path) -> io::Result<()> {
         let storage = self.shared.storage.as_ref();
         let dir = self.shared.quarantine_dir(&self.stream);
         fs::ensure_dir(storage, &dir)?;
         if let Some(name) = path.file_name() {
             gone(storage.rename(path, &dir.join(name)))?;
         }
-        storage.sync_dir(&dir)?;
+        self.is_quarantine_unsynced = true;
         self.counts.quarantined_segments.add(1);
+        Ok(())
+    }
+
+    /// What was moved to quarantine is there for good, before it is gone for good from where it was.
+    fn sync_quarantine(&mut self) -> io::Result<()> {
+        if self.is_quarantine_unsynced {
+            self.shared.storage.sync_dir(&self.shared.quarantine_dir(&self.stream))?;
+            self.is_quarantine_unsynced = false;
+        }
         Ok(())
     }
 

@@ -116,10 +116,11 @@ impl Reader {
                 self.segments.insert(id, *segment);
             }
             Loaded::Unfit { why, records } => {
-                self.quarantine(&found.path)?;
+                let path = found.path.clone();
+                self.quarantine(&path)?;
                 tracing::error!(
                     stream = %self.stream,
-                    segment = %found.path.display(),
+                    segment = %path.display(),
                     records_claimed = records,
                     reason = %why,
                     "a segment can not be opened and was moved to quarantine"
