@@ -178,8 +178,11 @@ impl Reader {
         let room_wait = self.waits.room.clamp(ROOM_WAIT_MIN, ROOM_WAIT_MAX);
         let for_room = lacks_room.then(|| now + room_wait);
         self.waits.room = if lacks_room { room_wait * 2 } else { ROOM_WAIT_MIN };
-        let retries = self.segments.values().filter_map(|tracked| tracked.retry.waits_until(now));
+        let retries = self.segments.values().flat_map(|tracked| {
+            [tracked.retry.waits_until(now), tracked.note_retry.waits_until(now)]
+        });
         let next = retries
+            .flatten()
             .chain(self.waits.folder.waits_until(now))
             .chain(self.looks_at)
             .chain(for_room)

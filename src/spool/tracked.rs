@@ -50,6 +50,8 @@ pub(super) struct Tracked {
     pub(super) room: Option<Reservation>,
     /// When it is tried again what the disk refused.
     pub(super) retry: Retry,
+    /// When its note is tried again: a disk that takes none, being full or read-only, is read all the same.
+    pub(super) note_retry: Retry,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Tracked {
             rewinds: false,
             room: None,
             retry: Retry::default(),
+            note_retry: Retry::default(),
         }
     }
 

@@ -286,6 +286,9 @@ fn a_stop_that_frees_room_is_not_waited_for() {
     let mut stage = stage(|config| config.stream_bytes_max = 20_000);
     while stage.write(0, 4_000) == Outcome::Durable {}
     stage.pass(10_000);
+    // The segment that was full is ended, and needs less room than one that is open.
+    while stage.write(0, 4_000) == Outcome::Durable {}
+    stage.pass(10_000);
     assert_eq!(stage.write(0, 4_000), REFUSED(NotDurable::StreamFull));
     stage.life.spool.begin_stop();
     stage.run();

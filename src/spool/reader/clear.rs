@@ -15,25 +15,35 @@ use crate::spool::tracked::Tracked;
 const NOTES_OPEN_MAX: usize = 4;
 
 impl Reader {
-    /// Writes down what was noted.
+    /// Writes down what was noted. Where that is refused nothing waits for it: what is delivered is taken away
+    /// all the same, which is what makes room on a disk that is full.
     pub(super) fn write_notes(&mut self, now: Instant) {
         let storage = self.shared.storage.as_ref();
-        let mut failures = Vec::new();
+        let mut failed = None;
         let mut has_written = false;
-        for (id, tracked) in &mut self.segments {
-            if !tracked.is_dirty() || tracked.retry.waits_until(now).is_some() {
+        let had_failed = self.segments.values().any(|tracked| tracked.note_retry.has_failed());
+        for tracked in self.segments.values_mut() {
+            if !tracked.is_dirty() || tracked.note_retry.waits_until(now).is_some() {
                 continue;
             }
             match tracked.write_note(storage) {
                 Ok(()) => {
-                    tracked.retry.worked();
+                    tracked.note_retry.worked();
                     has_written = true;
                 }
-                Err(error) => failures.push((*id, error)),
+                Err(error) => {
+                    tracked.note_retry.failed(now);
+                    self.counts.failures.add(1);
+                    failed = Some(error);
+                }
             }
         }
-        for (id, error) in failures {
-            self.failed(now, id, &error);
+        if let Some(error) = failed.filter(|_| !had_failed) {
+            tracing::warn!(
+                stream = %self.stream,
+                %error,
+                "what is delivered can not be noted: until it can, a start delivers it again"
+            );
         }
         if has_written {
             self.close_notes();
@@ -125,7 +135,10 @@ impl Reader {
 
     /// Writes down what is noted, and makes it durable, whatever was refused before.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.segments.values_mut().for_each(|tracked| tracked.retry.worked());
+        for tracked in self.segments.values_mut() {
+            tracked.retry.worked();
+            tracked.note_retry.worked();
+        }
         self.waits.folder.worked();
         self.take_away(now);
         self.sync_folder(now);
