@@ -50,6 +50,8 @@ pub(super) struct Tracked {
     pub(super) room: Option<Reservation>,
     /// When it is tried again what the disk refused.
     pub(super) retry: Retry,
+    /// That its note can not be written keeps nothing from being read.
+    pub(super) note_retry: Retry,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Tracked {
             rewinds: false,
             room: None,
             retry: Retry::default(),
+            note_retry: Retry::default(),
         }
     }
 
@@ -240,6 +243,11 @@ impl Tracked {
             self.retry.failed(now);
         }
         is_settled
+    }
+
+    /// Whether the disk refused something of it, and has not done it since.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.retry.has_failed() || self.note_retry.has_failed()
     }
 
     /// Whether every frame is noted, or gone.

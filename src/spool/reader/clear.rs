@@ -20,21 +20,22 @@ impl Reader {
         let storage = self.shared.storage.as_ref();
         let mut failures = Vec::new();
         let mut has_written = false;
-        for (id, tracked) in &mut self.segments {
-            if !tracked.is_dirty() || tracked.retry.waits_until(now).is_some() {
+        for tracked in self.segments.values_mut() {
+            if !tracked.is_dirty() || tracked.note_retry.waits_until(now).is_some() {
                 continue;
             }
             match tracked.write_note(storage) {
                 Ok(()) => {
-                    tracked.retry.worked();
+                    tracked.note_retry.worked();
                     has_written = true;
                 }
-                Err(error) => failures.push((*id, error)),
+                Err(error) => {
+                    tracked.note_retry.failed(now);
+                    failures.push(error);
+                }
             }
         }
-        for (id, error) in failures {
-            self.failed(now, id, &error);
-        }
+        failures.iter().for_each(|error| self.disk_failed(error));
         if has_written {
             self.close_notes();
         }
@@ -125,7 +126,10 @@ impl Reader {
 
     /// Writes down what is noted, and makes it durable, whatever was refused before.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.segments.values_mut().for_each(|tracked| tracked.retry.worked());
+        for tracked in self.segments.values_mut() {
+            tracked.retry.worked();
+            tracked.note_retry.worked();
+        }
         self.waits.folder.worked();
         self.take_away(now);
         self.sync_folder(now);
@@ -142,7 +146,7 @@ impl Reader {
         if has_synced {
             refused = refused.or(storage.sync_dir(&self.shared.stream_dir(&self.stream)).err());
         }
-        let has_failed = self.segments.values().any(|tracked| tracked.retry.has_failed());
+        let has_failed = self.segments.values().any(Tracked::has_failed);
         let why = refused.map(|error| error.to_string());
         if let Some(why) = why.or(self.waits.why_disk.clone().filter(|_| has_failed)) {
             tracing::warn!(
