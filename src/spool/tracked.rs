@@ -50,7 +50,7 @@ pub(super) struct Tracked {
     pub(super) room: Option<Reservation>,
     /// When it is tried again what the disk refused.
     pub(super) retry: Retry,
-    /// That its note can not be written keeps nothing from being read.
+    /// When its note is tried again: a disk that takes none, being full or read-only, is read all the same.
     pub(super) note_retry: Retry,
 }
 
@@ -243,11 +243,6 @@ impl Tracked {
             self.retry.failed(now);
         }
         is_settled
-    }
-
-    /// Whether the disk refused something of it, and has not done it since.
-    pub(super) const fn has_failed(&self) -> bool {
-        self.retry.has_failed() || self.note_retry.has_failed()
     }
 
     /// Whether every frame is noted, or gone.

@@ -286,8 +286,10 @@ fn a_stop_that_frees_room_is_not_waited_for() {
     let mut stage = stage(|config| config.stream_bytes_max = 20_000);
     while stage.write(0, 4_000) == Outcome::Durable {}
     stage.pass(10_000);
-    // The segment that found no room was ended, which has given a little back.
+    // The segment that was full is ended, and needs less room than one that is open.
     while stage.write(0, 4_000) == Outcome::Durable {}
+    stage.pass(10_000);
+    assert_eq!(stage.write(0, 4_000), REFUSED(NotDurable::StreamFull));
     stage.life.spool.begin_stop();
     stage.run();
     assert_eq!(stage.life.streams[0].spool.inlet().obstacle(), None);
@@ -354,7 +356,7 @@ fn no_bound_is_passed_and_each_is_named() {
         assert!(full.status().bytes <= 30_000);
     }
     assert_eq!(answer, REFUSED(NotDurable::StreamFull));
-    assert!(full.status().bytes > 24_000, "{}", full.status().bytes);
+    assert!(full.status().bytes > 26_000, "{}", full.status().bytes);
     assert_eq!(full.write(1, 500), Outcome::Durable);
     // All streams', of which each has its floor.
     let mut full = stage(|config| {

@@ -15,11 +15,13 @@ use crate::spool::tracked::Tracked;
 const NOTES_OPEN_MAX: usize = 4;
 
 impl Reader {
-    /// Writes down what was noted.
+    /// Writes down what was noted. Where that is refused nothing waits for it: what is delivered is taken away
+    /// all the same, which is what makes room on a disk that is full.
     pub(super) fn write_notes(&mut self, now: Instant) {
         let storage = self.shared.storage.as_ref();
-        let mut failures = Vec::new();
+        let mut failed = None;
         let mut has_written = false;
+        let had_failed = self.segments.values().any(|tracked| tracked.note_retry.has_failed());
         for tracked in self.segments.values_mut() {
             if !tracked.is_dirty() || tracked.note_retry.waits_until(now).is_some() {
                 continue;
@@ -31,11 +33,18 @@ impl Reader {
                 }
                 Err(error) => {
                     tracked.note_retry.failed(now);
-                    failures.push(error);
+                    self.counts.failures.add(1);
+                    failed = Some(error);
                 }
             }
         }
-        failures.iter().for_each(|error| self.disk_failed(error));
+        if let Some(error) = failed.filter(|_| !had_failed) {
+            tracing::warn!(
+                stream = %self.stream,
+                %error,
+                "what is delivered can not be noted: until it can, a start delivers it again"
+            );
+        }
         if has_written {
             self.close_notes();
         }
@@ -146,7 +155,7 @@ impl Reader {
         if has_synced {
             refused = refused.or(storage.sync_dir(&self.shared.stream_dir(&self.stream)).err());
         }
-        let has_failed = self.segments.values().any(Tracked::has_failed);
+        let has_failed = self.segments.values().any(|tracked| tracked.retry.has_failed());
         let why = refused.map(|error| error.to_string());
         if let Some(why) = why.or(self.waits.why_disk.clone().filter(|_| has_failed)) {
             tracing::warn!(
