@@ -19,7 +19,7 @@ use std::path::Path;
 pub(super) trait Storage: fmt::Debug + Send + Sync {
     /// Makes a file that must not be there yet, for appending and reading.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
-    /// Opens a file for reading.
+    /// Opens a file for reading. What is no file is refused, and not waited for.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Opens a file for appending and reading, and makes it when it is not there.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn File>>;
@@ -176,7 +176,13 @@ impl Storage for Disk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(DiskFile(fs::File::open(path)?)))
+        // A pipe in the place of a file would be waited for until somebody writes into it.
+        let waits_not = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(waits_not).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other(format!("{} is no regular file", path.display())));
+        }
+        Ok(Box::new(DiskFile(file)))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -356,6 +362,18 @@ mod tests {
         assert_eq!(Disk.read_dir(dir.path()).unwrap(), [entry]);
         Disk.remove(&two).unwrap();
         assert_eq!(Disk.open_read(&two).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for path in [&pipe, dir.path()] {
+            let error = Disk.open_read(path).unwrap_err().to_string();
+            assert!(error.ends_with("is no regular file"), "{error}");
+        }
     }
 
     #[test]
