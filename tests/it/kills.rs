@@ -65,8 +65,8 @@ struct Deliveries {
     read_to: u64,
     /// How often each record came.
     counts: BTreeMap<u64, usize>,
-    /// The life in which each record came last.
-    last_life: BTreeMap<u64, usize>,
+    /// The life in which each record came last, and as the how many of that life.
+    last_life: BTreeMap<u64, (usize, usize)>,
     /// The records that came again after the end of the life in which they had come.
     after: BTreeMap<usize, usize>,
 }
@@ -74,11 +74,15 @@ struct Deliveries {
 impl Deliveries {
     /// Reads on: what has come belongs to `life`.
     fn read(&mut self, upstream: &Upstream, stream: usize, life: usize) {
-        for (_, data) in upstream.records_from(STREAMS[stream], &mut self.read_to) {
+        for (at, (_, data)) in (0..).zip(upstream.records_from(STREAMS[stream], &mut self.read_to))
+        {
             let number = number_of(stream, &data);
             *self.counts.entry(number).or_default() += 1;
-            if let Some(before) = self.last_life.insert(number, life) {
-                assert_ne!(before, life, "record {number} was delivered twice by one life");
+            if let Some((before, first_at)) = self.last_life.insert(number, (life, at)) {
+                assert_ne!(
+                    before, life,
+                    "record {number} was delivered twice by one life, as its {first_at}th and {at}th"
+                );
                 *self.after.entry(before).or_default() += 1;
             }
         }
@@ -177,7 +181,9 @@ impl Trial {
                 assert_ne!(level, "ERROR", "a kill is nothing that needs anybody: {line}");
             }
         });
-        // What the service had taken up when its caller died is written or thrown away by then.
+        // What the service has not taken up by now it refuses, so that it is not taken for the next life's;
+        // what it has taken up is written after its latency, or thrown away.
+        self.upstream.fault(&json!({"outage": "unavailable"}));
         is_true_within(Duration::from_millis(LATENCY_MAX_MS + 20), || false);
         self.archive.look(&self.directory.path().join("spool"));
         self.read_deliveries();
