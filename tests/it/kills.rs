@@ -34,9 +34,10 @@ const REQUEST_RECORDS_MAX: usize = 100;
 const IN_FLIGHT_MAX: usize = STREAMS.len() * REQUESTS_IN_FLIGHT_MAX * REQUEST_RECORDS_MAX;
 
 /// The most records that one kill may have delivered twice: those in flight, and those whose answers were
-/// heard and whose notes were not written. Notes are written at the next turn of the stream's reader; a turn
-/// that waits for a slow disk, to have the names of files gone, may see a few rounds of requests answered.
-const DUPLICATES_MAX: usize = 4 * IN_FLIGHT_MAX;
+/// heard and whose notes were not written. A stream's reader writes notes between its turns, and in a turn it
+/// reads 4 MiB of a backlog, here about 400 bytes a record; meanwhile what it read before may be answered.
+/// All kills together are held to far less: a request for each.
+const DUPLICATES_MAX: usize = IN_FLIGHT_MAX + 4 * 1024 * 1024 / 400;
 
 /// How long the service may take for an answer, in ms: after this time a kill is over for it too.
 const LATENCY_MAX_MS: u64 = 30;
