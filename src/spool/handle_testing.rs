@@ -97,6 +97,7 @@ impl Ends {
 
     pub(crate) fn set_backlog(&self, records: u64) {
         self.counts.waiting.set(records);
+        self.counts.records.set(records);
     }
 
     pub(crate) fn say(&self, word: Word) {
