@@ -27,6 +27,7 @@ mod overflow;
 mod pipe;
 mod place;
 mod spool;
+mod stops;
 mod tools;
 mod upstream;
 mod wakeups;
