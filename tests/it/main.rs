@@ -11,6 +11,7 @@
 )]
 
 mod dead_letters;
+mod fairness;
 mod faults;
 mod format;
 mod full_disk;
