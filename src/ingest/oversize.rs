@@ -40,6 +40,7 @@ impl Worker {
         match tokio::time::timeout(self.shared.config.durable_wait, kept).await {
             Ok(Ok(Outcome::Refused(why))) => Err(Refusal::NotKept(Some(why))),
             Ok(Ok(Outcome::Durable | Outcome::Delivered(_))) => Ok(()),
+            Ok(Ok(Outcome::CutShort)) => Err(Refusal::CutShort),
             Ok(Err(_)) => Err(Refusal::Stopping),
             Err(_) => Err(Refusal::NotKept(None)),
         }

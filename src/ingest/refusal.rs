@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     TooManyRequests,
     /// The process is stopping and takes no more records.
     Stopping,
+    /// The process ended before it was known what became of the records. It may have saved them.
+    CutShort,
     /// The operation of the Firehose API does not exist.
     UnknownOperation,
     /// The operation of the Firehose API is not for applications.
@@ -147,6 +149,7 @@ impl Refusal {
             Self::NoRoom
             | Self::TooManyRequests
             | Self::Stopping
+            | Self::CutShort
             | Self::NotDurable(_)
             | Self::NotKept(_) => {
                 headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
@@ -265,6 +268,14 @@ impl Refusal {
                 (503, "too_many_requests", BUSY, "Slow down. Too many requests at once.".into())
             }
             Self::Stopping => (503, "stopping", BUSY, "the process is stopping".into()),
+            Self::CutShort => (
+                503,
+                "stopping",
+                BUSY,
+                "the process is stopping. The records may be saved all the same, so that a repeat can \
+                 double them"
+                    .into(),
+            ),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Wording { status, code, wire, detail }

@@ -77,6 +77,10 @@ impl Worker {
                 self.metrics.durable_wait.refused.record(waited);
                 Err(Refusal::NotKept(Some(why)))
             }
+            Ok(Outcome::CutShort) => {
+                self.metrics.durable_wait.too_late.record(waited);
+                Err(Refusal::CutShort)
+            }
             Err(_) => {
                 self.metrics.durable_wait.too_late.record(waited);
                 Err(Refusal::NotKept(None))
@@ -98,6 +102,16 @@ impl Worker {
             Ok(Outcome::Refused(why)) => {
                 (Err(Refusal::NotKept(Some(why))), &self.metrics.delivered_wait.refused)
             }
+            // The stop has saved what it could, and names the others.
+            Ok(Outcome::CutShort) => (
+                match way {
+                    Way::Spool if receipt.is_durable() => {
+                        Ok(Reached::NotYetDelivered(Ack::Durable))
+                    }
+                    Way::Spool | Way::Memory => Err(Refusal::CutShort),
+                },
+                &self.metrics.delivered_wait.too_late,
+            ),
             Err(_) => (
                 match way {
                     Way::Memory => Ok(Reached::NotYetDelivered(Ack::Memory)),

@@ -30,6 +30,7 @@ mod pipe;
 mod place;
 mod secrecy;
 mod spool;
+mod stops;
 mod tools;
 mod upstream;
 mod wakeups;
