@@ -6,8 +6,11 @@
 //!
 //! ```text
 //!  apps ──HTTP──► ingest ──records──► pipeline ──closed batches──► forward ──► Firehose
-//!                   ▲                    │  ▲                         │
-//!                   └─────receipts───────┘  └───────settlements───────┘
+//!                   ▲                    │  ▲                       ▲ │
+//!                   └─────receipts───────┘  └──────settlements──────┼─┘
+//!                                        └─durable groups─► spool ◄─┘ overflow, backlog, notes
+//!                                                             ▲ data keys
+//!                                                         encryption
 //!  around it:  app, cli, config, lifecycle, telemetry, admin        beside it:  embedded
 //! ```
 //!
@@ -19,7 +22,7 @@
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
 //! | [`encryption`] | the data keys of the spool: KMS or a key file | `encryption` |
 //! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
-//! | [`spool`] | batches on disk, sealed: what memory can not hold and what must not be lost | |
+//! | [`spool`] | records on disk, sealed: what memory can not hold and what must not be lost | `spool-N` |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |

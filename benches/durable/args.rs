@@ -80,7 +80,7 @@ impl Args {
         Duration::from_secs_f64(seconds)
     }
 
-    /// How many records the backlog has.
+    /// How large the backlog is.
     pub(crate) fn backlog_gib(&self) -> f64 {
         self.backlog_gib.unwrap_or(if self.quick { 0.05 } else { 0.3 })
     }

@@ -108,6 +108,7 @@ pub(crate) fn durable(sink: SocketAddr, spool: &Spool, streams: &[String]) -> St
     let mut text = pipe::common(sink);
     let (folder, bytes_max) = (spool.folder.display(), spool.bytes_max);
     text.push_str(&format!("[spool]\ndir = \"{folder}/spool\"\nbytes_max = {bytes_max}\n"));
+    text.push_str(&format!("stream_bytes_max = {bytes_max}\n"));
     for setting in &spool.settings {
         text.push_str(setting);
         text.push('\n');

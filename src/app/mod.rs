@@ -32,6 +32,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+pub use secrecy::forbid_dumps;
 pub use signals::Signals;
 pub use stop::Stopped;
 
@@ -156,7 +157,7 @@ pub fn serve(config: Config, embedded: Option<embedded::Config>) -> Result<Stopp
     abort_on_panic();
     open_files::raise(&config);
     if config.spool.is_some() {
-        secrecy::forbid_dumps();
+        forbid_dumps();
     }
     let data_dir = embedded.as_ref().map(|embedded| embedded.data_dir.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()

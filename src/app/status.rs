@@ -168,6 +168,10 @@ fn kept_of(status: &spool::StreamStatus) -> Value {
         "segments_quarantined": status.segments_quarantined,
         "torn_bytes": status.torn_bytes,
         "dead_letters": status.dead_letters,
+        "dead_letters_found": status.dead_letters_found,
+        "dead_letters_replayed": status.dead_letters_replayed,
+        "dead_letter_segments_uncounted": status.dead_letter_segments_uncounted,
+        "dead_letter_bytes": status.dead_letter_bytes,
         "failures": status.failures,
     })
 }

@@ -6,6 +6,7 @@ use crate::app::{self, StartError, Stopped};
 use crate::config::Preset;
 use crate::embedded;
 use crate::ingest;
+use crate::spool;
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -67,7 +68,10 @@ fn failure(error: StartError) -> Failure {
         StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
             Exit::Unavailable
         }
-        StartError::Spool(_) => Exit::Io,
+        StartError::Spool(spool::StartError::InUse { .. }) => Exit::Unavailable,
+        StartError::Spool(spool::StartError::Volatile { .. }) => Exit::Configuration,
+        StartError::Spool(spool::StartError::Io { .. }) => Exit::Io,
+        StartError::Spool(spool::StartError::Thread(_)) => Exit::Internal,
         StartError::Keys(error) if error.is_configuration() => Exit::Configuration,
         StartError::Keys(_) => Exit::Unavailable,
         StartError::Admin(error) if error.is_configuration() => Exit::Configuration,

@@ -59,6 +59,8 @@ pub(super) fn ring(place: &args::Place) -> Result<Ring, Failure> {
         // A start of standpipe makes one; it would open nothing of what is there.
         return Err(refused(format!("the key file {} is not there (keys.file)", file.display())));
     }
+    // From here on there are keys and records in the clear.
+    crate::app::forbid_dumps();
     let keys = Keys::start(&config, &[]).map_err(|error| {
         let exit = if error.is_configuration() { Exit::Configuration } else { Exit::Internal };
         Failure::new(exit, error.to_string())

@@ -400,6 +400,28 @@ fn a_stop_while_the_service_is_away_spools_everything_and_does_not_wait() {
 }
 
 #[test]
+fn a_stop_asks_a_disk_at_once_that_had_no_room() {
+    let stub = Stub::start(|_| gone());
+    let mut desk = Desk::new(spool_config(&stub));
+    desk.rig.send(&numbered(20));
+    // Each time it is longer until it is asked again: 800 ms at last.
+    for _ in 0..3 {
+        let spill = desk.spill();
+        desk.answer(spill.id, Err(NotDurable::SpoolFull));
+    }
+    desk.wait_until("it is heard", |desk| desk.rig.status().records_spilling == 0);
+    let Desk { rig, ends, .. } = desk;
+    let (stream, start) = (rig.lane.name().clone(), Instant::now());
+    let disk = std::thread::spawn(move || {
+        let Some(Written::Spill(spill)) = ends.written(SOON) else { panic!("a copy comes") };
+        ends.say(Word::Spooled { stream, id: spill.id, result: Ok(origin(1)) });
+    });
+    block_on(rig.forward.stop(start + MS * 500));
+    assert_eq!((rig.lane.lost(), rig.lane.records_in_memory()), ((0, 0), 0));
+    disk.join().unwrap();
+}
+
+#[test]
 fn what_the_disk_does_not_take_at_a_stop_is_lost_and_named() {
     let stub = Stub::start(|put| Reply::ok(put).after(SOON * 2));
     let mut desk = Desk::new(spool_config(&stub));

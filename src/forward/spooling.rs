@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::flow::HURRIED_WAIT_MAX;
 use super::letters::{Cause, Letters};
 use super::metrics::SpoolMetrics;
 use super::overflow::{self, Amount, Memory, Outlook, earlier};
@@ -32,6 +33,7 @@ pub(super) struct Spooling {
     is_wanted: bool,
     refusal: Option<Refusal>,
     refused_waits: Backoff,
+    is_hurried: bool,
 }
 
 /// The disk takes no copies.
@@ -67,6 +69,17 @@ impl Spooling {
             is_wanted: false,
             refusal: None,
             refused_waits: Backoff::new(REFUSED_WAITS.0, REFUSED_WAITS.1),
+            is_hurried: false,
+        }
+    }
+
+    /// The process stops, which has made room: the disk is asked again at once, and then soon.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let soon = now + HURRIED_WAIT_MAX;
+        self.letters.shorten(soon);
+        let at = if std::mem::replace(&mut self.is_hurried, true) { soon } else { now };
+        if let Some(refusal) = &mut self.refusal {
+            refusal.again_at = refusal.again_at.min(at);
         }
     }
 

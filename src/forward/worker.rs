@@ -212,7 +212,7 @@ impl Worker {
         self.flow.hurry(now);
         self.plan.hurry(now + HURRIED_WAIT_MAX);
         if let Some(spooling) = &mut self.spooling {
-            spooling.letters.shorten(now + HURRIED_WAIT_MAX);
+            spooling.hurry(now);
         }
     }
 

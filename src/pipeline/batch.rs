@@ -84,6 +84,8 @@ impl Batch {
         batch.leaves_at = Some(leaves_at);
         batch.standing = Standing::Unaccepted;
         batch.parts = parts;
+        // It lingers behind the disk: who waits for a delivery does not wait for that.
+        batch.set_aside();
         batch
     }
 

@@ -60,7 +60,7 @@ struct Open {
 }
 
 /// How the open batch was before an entry.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Before {
     mark: Mark,
     is_awaited: bool,

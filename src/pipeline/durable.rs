@@ -86,6 +86,12 @@ impl NotDurable {
         }
     }
 
+    /// Whether there is no room, of the disk or of what may be used of it.
+    #[must_use]
+    pub const fn is_for_room(self) -> bool {
+        matches!(self, Self::StreamFull | Self::SpoolFull | Self::DiskFull)
+    }
+
     fn of(value: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == value)
     }

@@ -137,6 +137,7 @@ impl Writer {
             start: segment.start,
             seal: Arc::clone(&segment.seal),
         };
+        self.counts.segments.add(1);
         self.mention(job);
     }
 

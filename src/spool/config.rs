@@ -70,7 +70,7 @@ impl Default for Config {
             reserve_bytes: 64 * MIB,
             segment_bytes_max: 64 * MIB,
             segment_age_max: Duration::from_secs(600),
-            files_max: 256,
+            files_max: 2_048,
             threads: 4,
             read_ahead_bytes_max: 8 * MIB,
             group_bytes_max: 8 * MIB,

@@ -12,6 +12,7 @@
 //!
 //! Handles to a storage that crashed get errors. Everything that is random comes from the seed.
 
+mod file;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -25,6 +26,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::fs::{DirEntry, File, Lock, LockError, Storage};
 use super::window::to_u64;
+use file::FaultyFile;
 use world::{Change, Extent, Fault, Names, Node, World};
 
 /// The kinds of calls.
@@ -70,6 +72,7 @@ impl Faulty {
             calls: BTreeMap::new(),
             faults: Vec::new(),
             failures: BTreeMap::new(),
+            open_files: 0,
             full_at: None,
             is_volatile: false,
             has_crashed: false,
@@ -199,13 +202,14 @@ impl Storage for Faulty {
             return Err(ErrorKind::AlreadyExists.into());
         }
         let inode = world.create(path)?;
-        Ok(self.open(inode))
+        Ok(self.open(inode, &mut world))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let mut world = self.world();
         world.call(Call::OpenRead)?;
-        Ok(self.open(world.inode(path)?))
+        let inode = world.inode(path)?;
+        Ok(self.open(inode, &mut world))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -215,7 +219,7 @@ impl Storage for Faulty {
             Err(error) if error.kind() == ErrorKind::NotFound => world.create(path)?,
             found => found?,
         };
-        Ok(self.open(inode))
+        Ok(self.open(inode, &mut world))
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -339,8 +343,14 @@ impl Storage for Faulty {
 }
 
 impl Faulty {
-    fn open(&self, inode: usize) -> Box<dyn File> {
-        Box::new(FaultyFile { storage: self.clone(), inode })
+    fn open(&self, inode: usize, world: &mut World) -> Box<dyn File> {
+        world.open_files += 1;
+        Box::new(FaultyFile::new(self.clone(), inode))
+    }
+
+    /// How many files are held open.
+    pub(super) fn open_files(&self) -> usize {
+        self.world().open_files
     }
 }
 
@@ -352,49 +362,5 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.storage.world().locks.remove(&self.path);
-    }
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    storage: Faulty,
-    inode: usize,
-}
-
-impl File for FaultyFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.storage.world().append(self.inode, bytes)
-    }
-
-    fn sync_data(&mut self) -> io::Result<()> {
-        let mut world = self.storage.world();
-        let answer = world.call(Call::SyncData);
-        if answer.is_ok() || !world.has_crashed {
-            let file = &mut world.files[self.inode];
-            let all = file.bytes.len();
-            match &answer {
-                Ok(()) => file.certain = all,
-                Err(_) => file.doubtful.push(file.synced..all),
-            }
-            // After a failed one the pages count as clean: nothing writes them any more.
-            file.synced = all;
-        }
-        answer
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let mut world = self.storage.world();
-        world.call(Call::ReadAt)?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let there = world.files[self.inode].bytes.get(from..).unwrap_or_default();
-        let count = there.len().min(into.len());
-        into[..count].copy_from_slice(&there[..count]);
-        Ok(count)
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        let mut world = self.storage.world();
-        world.call(Call::Bytes)?;
-        Ok(to_u64(world.files[self.inode].bytes.len()))
     }
 }

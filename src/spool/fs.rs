@@ -19,7 +19,7 @@ use std::path::Path;
 pub(super) trait Storage: fmt::Debug + Send + Sync {
     /// Makes a file that must not be there yet, for appending and reading.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
-    /// Opens a file for reading.
+    /// Opens a file for reading. What is no file is refused, and not waited for.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Opens a file for appending and reading, and makes it when it is not there.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn File>>;
@@ -73,12 +73,17 @@ pub(super) struct DirEntry {
 
 /// A lock, held while this lives.
 pub(super) struct Lock {
-    _held: Box<dyn Any + Send + Sync>,
+    held: Box<dyn Any + Send + Sync>,
 }
 
 impl Lock {
     pub(super) fn new(held: impl Any + Send + Sync) -> Self {
-        Self { _held: Box::new(held) }
+        Self { held: Box::new(held) }
+    }
+
+    /// Holds it for as long as the process lives.
+    pub(super) fn keep(self) {
+        let _for_ever = Box::leak(self.held);
     }
 }
 
@@ -144,15 +149,9 @@ fn above(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Reads a whole file of at most `bytes_max`.
-///
-/// A longer one is an [`ErrorKind::FileTooLarge`].
-#[cfg(test)]
-pub(super) fn read_all(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let bytes = file.bytes()?;
-    if bytes > bytes_max {
-        return Err(ErrorKind::FileTooLarge.into());
-    }
+/// Reads a whole file, or its first `bytes_max` when it is longer.
+pub(super) fn read_start(file: &dyn File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let bytes = file.bytes()?.min(bytes_max);
     let mut read = vec![0; usize::try_from(bytes).map_err(|_| ErrorKind::FileTooLarge)?];
     let count = file.read_at(0, &mut read)?;
     read.truncate(count);
@@ -177,7 +176,13 @@ impl Storage for Disk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(DiskFile(fs::File::open(path)?)))
+        // A pipe in the place of a file would be waited for until somebody writes into it.
+        let waits_not = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(waits_not).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other(format!("{} is no regular file", path.display())));
+        }
+        Ok(Box::new(DiskFile(file)))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -349,14 +354,26 @@ mod tests {
         assert_eq!(file.read_at(6, &mut into).unwrap(), 5);
         assert!(into.starts_with(b"world"));
         assert_eq!(file.read_at(11, &mut into).unwrap(), 0);
-        assert_eq!(read_all(file.as_ref(), 11).unwrap(), b"hello world");
-        assert_eq!(read_all(file.as_ref(), 10).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert_eq!(read_start(file.as_ref(), 12).unwrap(), b"hello world");
+        assert_eq!(read_start(file.as_ref(), 10).unwrap(), b"hello worl");
         Disk.rename(&one, &two).unwrap();
         Disk.sync_dir(dir.path()).unwrap();
         let entry = DirEntry { name: "two".to_owned(), bytes: 11, is_dir: false };
         assert_eq!(Disk.read_dir(dir.path()).unwrap(), [entry]);
         Disk.remove(&two).unwrap();
         assert_eq!(Disk.open_read(&two).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for path in [&pipe, dir.path()] {
+            let error = Disk.open_read(path).unwrap_err().to_string();
+            assert!(error.ends_with("is no regular file"), "{error}");
+        }
     }
 
     #[test]

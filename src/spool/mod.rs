@@ -38,6 +38,7 @@ mod frame;
 mod fs;
 #[cfg(test)]
 mod golden_tests;
+mod gone;
 mod handle;
 #[cfg(test)]
 pub(crate) mod handle_testing;

@@ -15,6 +15,7 @@
 //! run that fails says its seed.
 
 mod damage;
+mod edges;
 mod life;
 mod ring;
 mod world;

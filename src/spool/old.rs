@@ -10,7 +10,7 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use super::frame::{self, FrameKind, HEAD_BYTES, Head};
-use super::fs::{File, Storage};
+use super::fs::{self, File, Storage};
 use super::header::{self, HEADER_BYTES_MAX, HeaderError, Kind, Parsed};
 use super::keyring::{KeyRing, UnwrapError, Unwrapped};
 use super::note;
@@ -146,10 +146,7 @@ impl Eye<'_> {
             return Ok((noted, 0));
         }
         let file = self.storage.open_read(&found.note_path)?;
-        let length = usize::try_from(file.bytes()?.min(NOTE_BYTES_MAX)).unwrap_or(0);
-        let mut bytes = vec![0; length];
-        let count = file.read_at(0, &mut bytes)?;
-        bytes.truncate(count);
+        let bytes = fs::read_start(file.as_ref(), NOTE_BYTES_MAX)?;
         let scanned = note::scan(&seal.keys, found.id, &bytes, |entry| noted.apply(&entry));
         Ok((noted, scanned.unverified_bytes))
     }

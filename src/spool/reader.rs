@@ -64,6 +64,8 @@ pub(super) struct Reader {
     pub(super) pass: Option<Pass>,
     /// Notes of segments that are gone: they go when that is durable.
     pub(super) notes_left: Vec<PathBuf>,
+    /// Whether something was moved to quarantine, and is not there for good yet.
+    pub(super) is_quarantine_unsynced: bool,
     pub(super) waits: Waits,
     pub(super) is_over: bool,
 }
@@ -111,7 +113,6 @@ impl Reader {
                     let note_path = path.with_file_name(names::note_file(segment));
                     let tracked = Tracked::begun(segment, path, note_path, start, seal);
                     self.segments.insert(segment, tracked);
-                    self.counts.segments.add(1);
                 }
                 ReaderJob::Synced { segment, frames } => {
                     if let Some(tracked) = self.segments.get_mut(&segment) {
@@ -177,8 +178,11 @@ impl Reader {
         let room_wait = self.waits.room.clamp(ROOM_WAIT_MIN, ROOM_WAIT_MAX);
         let for_room = lacks_room.then(|| now + room_wait);
         self.waits.room = if lacks_room { room_wait * 2 } else { ROOM_WAIT_MIN };
-        let retries = self.segments.values().filter_map(|tracked| tracked.retry.waits_until(now));
+        let retries = self.segments.values().flat_map(|tracked| {
+            [tracked.retry.waits_until(now), tracked.note_retry.waits_until(now)]
+        });
         let next = retries
+            .flatten()
             .chain(self.waits.folder.waits_until(now))
             .chain(self.looks_at)
             .chain(for_room)

@@ -216,6 +216,7 @@ impl Registry {
             segments: BTreeMap::new(),
             pass: None,
             notes_left: Vec::new(),
+            is_quarantine_unsynced: false,
             waits: Waits::default(),
             is_over: false,
         }

@@ -17,7 +17,7 @@ use super::keyring::DataKey;
 use super::seal::{self, SegmentKeys, TAG_BYTES};
 use super::words::unix_ms;
 use super::{names, payload};
-use crate::record::StreamName;
+use crate::record::{BATCH_RECORDS_MAX, StreamName};
 
 /// What the frames of a segment are sealed and its notes authenticated with.
 #[derive(Debug)]
@@ -188,6 +188,9 @@ impl OpenSegment {
         payload: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Laid, BeginError> {
         let unfit = |error: &dyn fmt::Display| BeginError::Unfit(error.to_string());
+        if !(1..=BATCH_RECORDS_MAX).contains(&(records as usize)) {
+            return Err(unfit(&format_args!("a frame of {records} records could not be read")));
+        }
         let head = self.head(FrameKind::Records, records).map_err(|error| unfit(&error))?;
         let offset = self.bytes();
         let Seal { keys, digest } = &*self.seal;

@@ -223,7 +223,7 @@ impl Spool {
             drop(lock);
         } else {
             // A thread may still write: nobody else is to have the directory while the process is there.
-            std::mem::forget(lock);
+            lock.keep();
         }
         left
     }

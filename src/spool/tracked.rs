@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fs::{File, Storage};
+use super::gone::Gone;
 use super::noted::Noted;
 use super::retry::Retry;
 use super::scan::{Damage, Extent, Scanner};
@@ -37,8 +38,7 @@ pub(super) struct Tracked {
     pub(super) note_bytes: usize,
     /// Frames that the forwarder has in memory, and how many records each has in all.
     in_hand: BTreeMap<u32, u32>,
-    /// Damage that was met, by its first frame.
-    gone: BTreeMap<u32, Gone>,
+    gone: Gone,
     /// How many frames there are, as far as it is known, with those that are gone.
     frames_seen: u32,
     pub(super) is_damaged: bool,
@@ -50,20 +50,14 @@ pub(super) struct Tracked {
     pub(super) room: Option<Reservation>,
     /// When it is tried again what the disk refused.
     pub(super) retry: Retry,
+    /// When its note is tried again: a disk that takes none, being full or read-only, is read all the same.
+    pub(super) note_retry: Retry,
 }
 
 #[derive(Debug)]
 struct Scan {
     scanner: Scanner,
     file: Option<Box<dyn File>>,
-}
-
-/// Frames that can not be read.
-#[derive(Debug, Clone, Copy)]
-struct Gone {
-    frames: u32,
-    /// How many records were said to be missing for it.
-    records: u64,
 }
 
 /// What became of the records of a frame that was let go.
@@ -143,7 +137,7 @@ impl Tracked {
             is_note_unsynced: false,
             note_bytes: 0,
             in_hand: BTreeMap::new(),
-            gone: BTreeMap::new(),
+            gone: Gone::default(),
             frames_seen: 0,
             is_damaged: false,
             scan: None,
@@ -151,6 +145,7 @@ impl Tracked {
             rewinds: false,
             room: None,
             retry: Retry::default(),
+            note_retry: Retry::default(),
         }
     }
 
@@ -199,7 +194,7 @@ impl Tracked {
     /// in hand.
     pub(super) fn note(&mut self, frame: u32, numbers: &[u16]) -> (u64, bool) {
         let in_hand = self.in_hand.get(&frame).copied();
-        if in_hand.is_none() && self.gone_at(frame).is_some() {
+        if in_hand.is_none() && self.gone.has(frame) {
             // It was counted as lost when it was let go.
             return (0, true);
         }
@@ -218,8 +213,7 @@ impl Tracked {
         let Some(records) = self.in_hand.remove(&frame) else { return Released::Waits(0) };
         let left = u64::from(records.saturating_sub(self.noted.noted_in(frame, records)));
         if left > 0 {
-            if let Some(gone) = self.gone_at(frame) {
-                gone.records += left;
+            if self.gone.count(frame, left) {
                 self.is_damaged = true;
                 return Released::Lost(left);
             }
@@ -228,12 +222,6 @@ impl Tracked {
             self.rewinds |= !is_ahead;
         }
         Released::Waits(left)
-    }
-
-    /// The damage that a frame lies in.
-    fn gone_at(&mut self, frame: u32) -> Option<&mut Gone> {
-        let (first, gone) = self.gone.range_mut(..=frame).next_back()?;
-        (frame - first < gone.frames).then_some(gone)
     }
 
     /// Whether there is a frame that may be read.
@@ -261,10 +249,7 @@ impl Tracked {
     fn is_settled(&self) -> bool {
         let mut frame = 0;
         while frame < self.frames_seen {
-            let not_whole = self.noted.first_not_whole(frame);
-            let gone = self.gone.range(..=not_whole).next_back();
-            let behind = gone.map_or(0, |(first, gone)| first.saturating_add(gone.frames));
-            let next = not_whole.max(behind);
+            let next = self.gone.first_not_gone(self.noted.first_not_whole(frame));
             if next == frame {
                 return false;
             }
@@ -348,28 +333,13 @@ impl Tracked {
         if frames > 0 {
             self.frames_seen = self.frames_seen.max(end);
         }
-        let known: Vec<u32> = self
-            .gone
-            .range(first..end.max(first.saturating_add(1)))
-            .map(|(first, _)| *first)
-            .collect();
-        let known: Vec<Gone> = known.iter().filter_map(|first| self.gone.remove(first)).collect();
-        let counted: u64 = known.iter().map(|gone| gone.records).sum();
-        let is_known =
-            known.iter().map(|gone| gone.frames).sum::<u32>() >= frames && !known.is_empty();
-        let in_hand: u64 = self
-            .in_hand
-            .range(first..end)
-            .map(|(frame, records)| records - self.noted.noted_in(*frame, *records))
-            .map(u64::from)
-            .sum();
-        let all = self.noted.missing_in(first, frames, damage.records.unwrap_or(0));
-        let news = all.saturating_sub(in_hand).saturating_sub(counted);
-        let before = known.iter().map(|gone| gone.frames).max().unwrap_or(0);
-        let frames = frames.max(before);
-        self.gone.insert(first, Gone { frames, records: counted + news });
         self.is_damaged |= !damage.is_torn;
-        (!is_known).then_some(news)
+        let left = |(frame, records): (&u32, &u32)| {
+            u64::from(records.saturating_sub(self.noted.noted_in(*frame, *records)))
+        };
+        let in_hand: u64 = self.in_hand.range(first..end).map(left).sum();
+        let all = self.noted.missing_in(first, frames, damage.records.unwrap_or(0));
+        self.gone.add(first, frames, all.saturating_sub(in_hand))
     }
 
     /// Gives back what is held open for reading.

@@ -110,6 +110,8 @@ impl Actor for Writer {
         self.counts.onward.set(self.onward.records() as u64);
         let shelf = self.tend_shelf(now);
         self.end_what_is_due(now);
+        // The reader, which knows when it becomes less, sleeps while it only becomes more.
+        self.counts.bytes.set(self.records.share.used_bytes() as u64);
         if is_end {
             // Who stopped it may have stopped waiting.
             let _is_heard = self.done.send(()).is_ok();
@@ -261,15 +263,17 @@ impl Writer {
         }
     }
 
-    /// Ends segments that are old, that nobody needs open, or that the stop leaves behind.
+    /// Ends segments that are old, that nobody needs open, or that the stop leaves behind. Where there is no
+    /// room, nothing can be added to a segment, and only one that is ended is taken away when it is delivered.
     fn end_what_is_due(&mut self, now: Instant) {
         let is_short = self.shared.is_short_of_files();
+        let is_full = self.trouble.why().is_some_and(NotDurable::is_for_room);
         for kind in [Kind::Records, Kind::DeadLetters] {
             self.log(kind).tidy();
             let age_max = self.shared.config.segment_age_max;
             let Some(open) = &self.log(kind).open else { continue };
             let is_old = now.saturating_duration_since(open.segment.begun_at) >= age_max;
-            if is_old || is_short || self.is_over {
+            if is_old || is_short || self.is_over || is_full && kind == Kind::Records {
                 self.end_log(kind);
             }
         }

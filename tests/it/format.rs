@@ -29,6 +29,13 @@ pub struct Head {
     pub random: [u8; 8],
 }
 
+impl Head {
+    /// How long the whole frame is.
+    pub fn frame_bytes(&self) -> usize {
+        HEAD_BYTES + self.sealed_bytes as usize + TAG_BYTES
+    }
+}
+
 /// All files below a folder, by their path in it.
 pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
@@ -101,7 +108,7 @@ pub fn heads(segment: &[u8], header: &Header) -> (Vec<Head>, usize) {
             random: array(rest, 32),
         };
         heads.push(head);
-        let Some(next) = rest.get(HEAD_BYTES + head.sealed_bytes as usize + TAG_BYTES..) else {
+        let Some(next) = rest.get(head.frame_bytes()..) else {
             break;
         };
         rest = next;

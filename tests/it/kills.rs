@@ -29,10 +29,13 @@ const REQUESTS_IN_FLIGHT_MAX: usize = 4;
 /// The most records of such a request.
 const REQUEST_RECORDS_MAX: usize = 100;
 
-/// The most records that one kill may have delivered twice: those of all requests in flight, which the service
-/// may have written without being heard; and as many again, whose answers were heard and whose notes were not
-/// written, since the reader's turn was not over: it may have waited for the disk, to have the names of files gone.
-const DUPLICATES_MAX: usize = 2 * STREAMS.len() * REQUESTS_IN_FLIGHT_MAX * REQUEST_RECORDS_MAX;
+/// The records of all requests in flight, which the service may have written without being heard.
+const IN_FLIGHT_MAX: usize = STREAMS.len() * REQUESTS_IN_FLIGHT_MAX * REQUEST_RECORDS_MAX;
+
+/// The most records that one kill may have delivered twice: those in flight, and those whose answers were
+/// heard and whose notes were not written. Notes are written at the next turn of the stream's reader; a turn
+/// that waits for a slow disk, to have the names of files gone, may see a few rounds of requests answered.
+const DUPLICATES_MAX: usize = 4 * IN_FLIGHT_MAX;
 
 /// How long the service may take for an answer, in ms: after this time a kill is over for it too.
 const LATENCY_MAX_MS: u64 = 30;

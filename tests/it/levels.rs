@@ -26,7 +26,7 @@ fn silent(upstream: &Upstream, directory: &TempDir) -> Setup {
         )
 }
 
-fn ack<'a>(level: &'a str) -> [(&'static str, &'a str); 1] {
+fn ack(level: &str) -> [(&'static str, &str); 1] {
     [("standpipe-ack", level)]
 }
 

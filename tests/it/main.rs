@@ -10,6 +10,8 @@
     reason = "a test that panics says where and why, which is what it is for"
 )]
 
+mod backlog;
+mod bad_disk;
 mod dead_letters;
 mod fairness;
 mod faults;
@@ -27,6 +29,7 @@ mod native;
 mod overflow;
 mod pipe;
 mod place;
+mod secrecy;
 mod spool;
 mod stops;
 mod tools;

@@ -153,10 +153,16 @@ impl Setup {
         self
     }
 
+    /// Has it run by the command that these words begin.
+    pub fn run_by(mut self, words: Vec<String>) -> Self {
+        self.runner = words;
+        self
+    }
+
     /// Runs it inside a place, with its spool there and its key file outside.
-    pub fn inside(mut self, place: &Place, keys: &TempDir) -> Self {
-        self.runner = place.words().to_vec();
-        self.spool_in(place.path().to_str().unwrap())
+    pub fn inside(self, place: &Place, keys: &TempDir) -> Self {
+        self.run_by(place.words().to_vec())
+            .spool_in(place.path().to_str().unwrap())
             .set("STANDPIPE_KEYS_FILE", keys.path().join("key").to_str().unwrap())
     }
 

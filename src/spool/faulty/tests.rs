@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
-use crate::spool::fs::{create_dirs, read_all};
+use crate::spool::fs::{create_dirs, read_start};
 
 const FILE: &str = "/d/file";
 
@@ -86,7 +86,7 @@ fn the_call_that_is_told_to_fail_fails_and_no_other() {
     file.append(b"three").unwrap();
     storage.short_write_nth(1, ErrorKind::Other);
     assert!(file.append(&[b'x'; 50]).is_err());
-    let found = read_all(file.as_ref(), 100).unwrap();
+    let found = read_start(file.as_ref(), 100).unwrap();
     assert!(found.starts_with(b"onethree") && found.len() < 58);
     storage.fail_all(Call::SyncDir, ErrorKind::Other);
     assert!(storage.sync_dir(Path::new("/d")).is_err());
@@ -104,7 +104,7 @@ fn a_full_disk_takes_a_part_and_says_so() {
     assert_eq!(file.append(b"6789").unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(storage.contents(Path::new(FILE)).unwrap(), b"12345678");
     storage.damage(Path::new(FILE), |bytes| bytes[0] = b'x');
-    assert_eq!(read_all(file.as_ref(), 8).unwrap(), b"x2345678");
+    assert_eq!(read_start(file.as_ref(), 8).unwrap(), b"x2345678");
     let refused = storage.preallocate(Path::new("/d/reserve"), 1).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::StorageFull);
     storage.remove(Path::new(FILE)).unwrap();

@@ -24,6 +24,7 @@ pub(super) struct World {
     pub(super) faults: Vec<Fault>,
     /// How many calls of each kind failed as they were told, and whether in part.
     pub(super) failures: BTreeMap<(Call, bool), u64>,
+    pub(super) open_files: usize,
     pub(super) full_at: Option<u64>,
     pub(super) is_volatile: bool,
     pub(super) has_crashed: bool,

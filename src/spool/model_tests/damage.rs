@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::faulty::{Call, Faulty};
 use super::super::frame::{self, HEAD_BYTES};
+use super::super::fs::{self, Storage as _};
 use super::super::keyring::UnwrapError;
 use super::super::{Config, StreamStatus, header, names};
 use super::life::{Life, Said, numbered};
@@ -257,7 +258,7 @@ fn any_bit_of_an_ended_segment_costs_its_frame_at_most_and_what_it_costs_is_coun
 fn scene_like(template: &Scene, path: &Path, bytes: &[u8]) -> Scene {
     let storage = Faulty::new(0);
     for file in template.storage.paths() {
-        super::super::fs::create_dirs(&storage, file.parent().unwrap()).unwrap();
+        fs::create_dirs(&storage, file.parent().unwrap()).unwrap();
         let contents = template.contents(&file);
         let contents = if file == path { bytes } else { &contents };
         storage.create_new(&file).unwrap().append(contents).unwrap();
@@ -265,8 +266,6 @@ fn scene_like(template: &Scene, path: &Path, bytes: &[u8]) -> Scene {
     let Scene { ring, now, kept, .. } = template;
     Scene { storage, ring: Arc::clone(ring), now: *now, kept: kept.clone() }
 }
-
-use super::super::fs::Storage as _;
 
 #[test]
 fn any_bit_of_a_segment_without_an_end_costs_its_frame_at_most() {
@@ -358,7 +357,7 @@ fn a_segment_that_was_only_being_made_is_taken_away_and_one_that_was_zeroed_is_n
     // A frame lies behind it, or it is longer than anything that is only being made.
     let mut zeroed = bytes.clone();
     zeroed[..start].fill(0);
-    let mut longer = bytes.clone();
+    let mut longer = bytes;
     longer[13] ^= 0x20;
     for damaged in [zeroed, longer, vec![0; 16 * 1024], vec![0; 100_000]] {
         let scene = scene_like(&template, &path, &damaged);
@@ -367,6 +366,26 @@ fn a_segment_that_was_only_being_made_is_taken_away_and_one_that_was_zeroed_is_n
         let moved = scene.files("quarantine", None).remove(0);
         assert_eq!(scene.contents(&moved), damaged, "it is kept as it is");
     }
+}
+
+#[test]
+fn a_move_to_quarantine_that_is_not_made_durable_at_once_is_made_so_later() {
+    let mut scene = Scene::new();
+    scene.with(0, &[2, 3], &[0], true);
+    let path = scene.segments(0).remove(0);
+    scene.damage(&path, |bytes| bytes[0] ^= 1);
+    let mut life = scene.start();
+    // The folder above that of the stream's quarantine, then that one itself.
+    scene.storage.fail_nth(Call::SyncDir, 2, ErrorKind::Other);
+    life.run();
+    assert_eq!(scene.storage.failures(Call::SyncDir, false), 1);
+    scene.storage.heal();
+    let found = scene.read_in(&mut life);
+    let status = &found.status[0];
+    assert_eq!((status.segments, status.segments_quarantined), (0, 1), "{status:#?}");
+    assert_eq!((status.waits_for.as_deref(), status.records_quarantined), (None, 5));
+    assert_eq!(scene.files("quarantine", None).len(), 1);
+    assert!(scene.is_cleared() && life.stop().1);
 }
 
 #[test]

@@ -21,7 +21,6 @@ const TURNS_MAX: usize = 20_000;
 
 /// See the module.
 pub(super) struct Life {
-    pub(super) storage: Faulty,
     pub(super) now: Instant,
     pub(super) spool: Spool,
     pub(super) streams: Vec<Stream>,
@@ -87,8 +86,8 @@ impl Life {
         });
         let streams = streams.collect();
         let book = Book::new(boxes.remove(0));
-        let (storage, waiting) = (storage.clone(), Vec::new());
-        Ok(Self { storage, now, spool, streams, hand, words, book, waiting, turns: 0 })
+        let waiting = Vec::new();
+        Ok(Self { now, spool, streams, hand, words, book, waiting, turns: 0 })
     }
 
     /// Hands over a group of requests, each with its records.

@@ -15,25 +15,35 @@ use crate::spool::tracked::Tracked;
 const NOTES_OPEN_MAX: usize = 4;
 
 impl Reader {
-    /// Writes down what was noted.
+    /// Writes down what was noted. Where that is refused nothing waits for it: what is delivered is taken away
+    /// all the same, which is what makes room on a disk that is full.
     pub(super) fn write_notes(&mut self, now: Instant) {
         let storage = self.shared.storage.as_ref();
-        let mut failures = Vec::new();
+        let mut failed = None;
         let mut has_written = false;
-        for (id, tracked) in &mut self.segments {
-            if !tracked.is_dirty() || tracked.retry.waits_until(now).is_some() {
+        let had_failed = self.segments.values().any(|tracked| tracked.note_retry.has_failed());
+        for tracked in self.segments.values_mut() {
+            if !tracked.is_dirty() || tracked.note_retry.waits_until(now).is_some() {
                 continue;
             }
             match tracked.write_note(storage) {
                 Ok(()) => {
-                    tracked.retry.worked();
+                    tracked.note_retry.worked();
                     has_written = true;
                 }
-                Err(error) => failures.push((*id, error)),
+                Err(error) => {
+                    tracked.note_retry.failed(now);
+                    self.counts.failures.add(1);
+                    failed = Some(error);
+                }
             }
         }
-        for (id, error) in failures {
-            self.failed(now, id, &error);
+        if let Some(error) = failed.filter(|_| !had_failed) {
+            tracing::warn!(
+                stream = %self.stream,
+                %error,
+                "what is delivered can not be noted: until it can, a start delivers it again"
+            );
         }
         if has_written {
             self.close_notes();
@@ -59,10 +69,11 @@ impl Reader {
             .collect();
         for id in done {
             let Some(tracked) = self.segments.get(&id) else { continue };
-            let taken = if tracked.is_damaged {
-                self.quarantine(&tracked.path)
+            let (path, is_damaged) = (tracked.path.clone(), tracked.is_damaged);
+            let taken = if is_damaged {
+                self.quarantine(&path)
             } else {
-                gone(self.shared.storage.remove(&tracked.path))
+                gone(self.shared.storage.remove(&path))
             };
             if let Err(error) = taken {
                 self.failed(now, id, &error);
@@ -81,9 +92,10 @@ impl Reader {
         if self.notes_left.is_empty() || self.waits.folder.waits_until(now).is_some() {
             return;
         }
+        let quarantined = self.sync_quarantine();
         let storage = self.shared.storage.as_ref();
-        let synced = storage.sync_dir(&self.shared.stream_dir(&self.stream));
-        let cleared = synced.and_then(|()| {
+        let cleared = quarantined.and_then(|()| {
+            storage.sync_dir(&self.shared.stream_dir(&self.stream))?;
             while let Some(note) = self.notes_left.last() {
                 gone(storage.remove(note))?;
                 self.notes_left.pop();
@@ -99,21 +111,34 @@ impl Reader {
         }
     }
 
-    pub(super) fn quarantine(&self, path: &Path) -> io::Result<()> {
+    /// Moves a segment to quarantine. That is made durable with the stream's folder.
+    pub(super) fn quarantine(&mut self, path: &Path) -> io::Result<()> {
         let storage = self.shared.storage.as_ref();
         let dir = self.shared.quarantine_dir(&self.stream);
         fs::ensure_dir(storage, &dir)?;
         if let Some(name) = path.file_name() {
             gone(storage.rename(path, &dir.join(name)))?;
         }
-        storage.sync_dir(&dir)?;
+        self.is_quarantine_unsynced = true;
         self.counts.quarantined_segments.add(1);
+        Ok(())
+    }
+
+    /// What was moved to quarantine is there for good, before it is gone for good from where it was.
+    fn sync_quarantine(&mut self) -> io::Result<()> {
+        if self.is_quarantine_unsynced {
+            self.shared.storage.sync_dir(&self.shared.quarantine_dir(&self.stream))?;
+            self.is_quarantine_unsynced = false;
+        }
         Ok(())
     }
 
     /// Writes down what is noted, and makes it durable, whatever was refused before.
     pub(super) fn finish(&mut self, now: Instant) {
-        self.segments.values_mut().for_each(|tracked| tracked.retry.worked());
+        for tracked in self.segments.values_mut() {
+            tracked.retry.worked();
+            tracked.note_retry.worked();
+        }
         self.waits.folder.worked();
         self.take_away(now);
         self.sync_folder(now);

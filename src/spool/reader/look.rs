@@ -15,6 +15,9 @@ use crate::spool::old::{Eye, Found, Loaded};
 /// How many files are looked at in one turn.
 const TURN_FILES_MAX: usize = 8;
 
+/// Why a file waits for its key at first.
+const KEY_COMES: &str = "the key is on its way";
+
 /// A look at all files that were found, as far as it has come.
 #[derive(Debug, Default)]
 pub(in crate::spool) struct Pass {
@@ -65,7 +68,12 @@ impl Reader {
         if why.is_some() && self.waits.why_files != why {
             let reason = why.as_deref().unwrap_or_default();
             let segments = self.found.len();
-            tracing::warn!(stream = %self.stream, segments, %reason, "segments wait");
+            if reason == KEY_COMES {
+                // At each start with a backlog, for a moment.
+                tracing::debug!(stream = %self.stream, segments, %reason, "segments wait");
+            } else {
+                tracing::warn!(stream = %self.stream, segments, %reason, "segments wait");
+            }
         }
         if why.is_some() || has_failed {
             let at = self.waits.files.failed(now);
@@ -93,7 +101,7 @@ impl Reader {
             kind: Kind::Records,
         };
         match eye.load(found, Box::new(ready))? {
-            Loaded::Pending => return Ok(Some("the key is on its way".to_owned())),
+            Loaded::Pending => return Ok(Some(KEY_COMES.to_owned())),
             Loaded::Waits(why) => return Ok(Some(why)),
             Loaded::Ready { mut segment, records, unverified_note_bytes } => {
                 let Some((_, room)) = self.found.remove(&id) else { return Ok(None) };
@@ -108,10 +116,11 @@ impl Reader {
                 self.segments.insert(id, *segment);
             }
             Loaded::Unfit { why, records } => {
-                self.quarantine(&found.path)?;
+                let path = found.path.clone();
+                self.quarantine(&path)?;
                 tracing::error!(
                     stream = %self.stream,
-                    segment = %found.path.display(),
+                    segment = %path.display(),
                     records_claimed = records,
                     reason = %why,
                     "a segment can not be opened and was moved to quarantine"

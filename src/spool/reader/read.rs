@@ -30,7 +30,7 @@ pub(super) enum Reading {
 
 /// What one read of a segment gave.
 enum Step {
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// Something that is counted, and nothing to hand over.
     Counted,
     /// The segment was gone through.
@@ -81,9 +81,9 @@ impl Reader {
     }
 
     /// Hands a batch over; only then does it wait no longer, so that nobody sees neither.
-    fn say(&self, id: u64, batch: Batch) {
+    fn say(&self, id: u64, batch: Box<Batch>) {
         let records = batch.len() as u64;
-        self.shared.speaker.say([Word::Batch(Box::new(batch))]);
+        self.shared.speaker.say([Word::Batch(batch)]);
         if self.segments.get(&id).is_some_and(|tracked| !tracked.is_uncounted) {
             self.counts.waiting.sub(records);
         }
@@ -113,7 +113,7 @@ impl Reader {
         }
         tracked.retry.worked();
         Ok(match read {
-            Read::Frame(frame) => Step::Batch(self.handed(id, frame, room)),
+            Read::Frame(frame) => Step::Batch(Box::new(self.handed(id, frame, room))),
             Read::Damage(damage) => {
                 self.damaged(id, &damage);
                 Step::Counted
