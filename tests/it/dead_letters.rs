@@ -214,7 +214,10 @@ fn a_store_that_is_full_holds_the_stream_and_with_room_again_it_goes_on() {
     wait_until("all good ones are delivered", || upstream.records("demo").len() == ledger.len());
     assert_eq!(ledger.post(&mut next.client(), 1, &[]), 202);
     let accounts = next.drain();
-    assert_eq!(accounts.dead_lettered + stored, 10.0, "{accounts:?}");
+    // The stop may have set the last of them aside, into the room that is kept for it.
+    let found = next.metric("standpipe_spool_dead_letters_found_total", "demo");
+    assert!(found >= stored);
+    assert_eq!(accounts.dead_lettered + found, 10.0, "{accounts:?}");
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
     assert_eq!(other.check(upstream.records("other").values()), 0);
     assert_eq!(next.stream("demo")["state"], "flowing");
