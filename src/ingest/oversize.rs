@@ -26,6 +26,7 @@ impl Worker {
         record: Vec<u8>,
     ) -> Result<(), Refusal> {
         let spool = stream.shared.spool.as_ref().ok_or(Refusal::NoSpool)?;
+        let _place = self.place(stream)?;
         let receipt = self.receipt(stream, 0)?;
         let (lane, bytes) = (Arc::clone(&stream.shared.lane), record.len());
         let aside = Aside { record, at: Instant::now(), ticket: receipt.part() };

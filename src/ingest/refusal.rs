@@ -53,6 +53,8 @@ pub(super) enum Refusal {
     NoRoom,
     /// As many requests as allowed are being served.
     TooManyRequests,
+    /// As many requests as allowed wait on this stream.
+    TooManyWaiting,
     /// The process is stopping and takes no more records.
     Stopping,
     /// The process ended before it was known what became of the records. It may have saved them.
@@ -100,6 +102,7 @@ impl Refusal {
         "durable_unavailable",
         "no_room",
         "too_many_requests",
+        "too_many_waiting",
         "stopping",
     ];
 
@@ -148,6 +151,7 @@ impl Refusal {
         match self {
             Self::NoRoom
             | Self::TooManyRequests
+            | Self::TooManyWaiting
             | Self::Stopping
             | Self::CutShort
             | Self::NotDurable(_)
@@ -267,6 +271,14 @@ impl Refusal {
             Self::TooManyRequests => {
                 (503, "too_many_requests", BUSY, "Slow down. Too many requests at once.".into())
             }
+            Self::TooManyWaiting => (
+                503,
+                "too_many_waiting",
+                BUSY,
+                "Slow down. As many requests wait on this stream as may (a part of \
+                 ingest.requests_max); memory waits for nothing."
+                    .into(),
+            ),
             Self::Stopping => (503, "stopping", BUSY, "the process is stopping".into()),
             Self::CutShort => (
                 503,

@@ -13,6 +13,7 @@
 mod backlog;
 mod bad_disk;
 mod dead_letters;
+mod fairness;
 mod faults;
 mod format;
 mod full_disk;
