@@ -157,7 +157,7 @@ def repeat_until_durable(kms, moto, before, sdk):
     putting = threading.Thread(target=put)
     putting.start()
     refusals = lambda: metric(pipe, "standpipe_ingest_requests_total", "durable_unavailable")  # noqa: E731
-    wait_until("it was refused and came back", lambda: refusals() >= 3)
+    wait_until("it was refused and came back", lambda: refusals() >= 2)
     fault({})
     putting.join(60)
     assert puts and puts[0]["ResponseMetadata"]["RetryAttempts"] >= 1

@@ -220,3 +220,46 @@ fn when_the_disk_is_used_up_too_requests_are_refused_and_what_was_accepted_is_de
     pipe.drain();
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
 }
+
+#[test]
+fn an_outage_that_comes_and_goes_neither_loses_nor_doubles_a_record() {
+    let upstream = Upstream::start();
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = small(&upstream, &directory).set("STANDPIPE_INGEST_WORKERS", "2").start_durable();
+    let mut ledgers: Vec<Ledger> = Vec::new();
+    std::thread::scope(|scope| {
+        let levels = ["memory", "memory", "durable", "durable", "delivered"];
+        let senders: Vec<_> = (0_u64..)
+            .zip(levels)
+            .map(|(index, level)| {
+                let pipe = &pipe;
+                scope.spawn(move || {
+                    let (mut client, mut ledger) = (pipe.client(), Ledger::from(index * 1_000_000));
+                    let headers = [("standpipe-ack", level)];
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_secs(7) {
+                        let answer = ledger.post_to("demo", &mut client, (50, 2_000), &headers);
+                        assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+                        pause(Duration::from_millis(100));
+                    }
+                    ledger
+                })
+            })
+            .collect();
+        // Long enough that the stream counts as one that can not be sent to, and short enough for neither.
+        for (down_ms, up_ms) in [(1_600, 300), (200, 100), (1_600, 500), (300, 50), (1_800, 400)] {
+            upstream.fault(&json!({"outage": "unavailable"}));
+            pause(Duration::from_millis(down_ms));
+            upstream.heal();
+            pause(Duration::from_millis(up_ms));
+        }
+        ledgers.extend(senders.into_iter().map(|sender| sender.join().unwrap()));
+    });
+    let mut all = Ledger::default();
+    ledgers.iter().for_each(|ledger| all.add(ledger));
+    let accounts = pipe.drain();
+    assert_eq!(accounts.accepted, all.len() as f64, "{accounts:?}");
+    assert!(pipe.metric("standpipe_forward_records_let_go_total", "") > 0.0, "it was spooled");
+    assert!(pipe.metric("standpipe_spool_frames_read_total", "") > 0.0, "and read back");
+    assert_eq!(all.check(upstream.records("demo").values()), 0, "none is there twice");
+}
