@@ -67,7 +67,7 @@ fn readyz(pipe: &Pipe) -> (u16, String) {
 /// Everything that was answered for is delivered, and the spool is empty but for what is open.
 #[track_caller]
 fn drains(pipe: &Pipe, upstream: &Upstream, ledger: &Ledger) -> usize {
-    let is_empty = is_true_within(PATIENCE / 4, || {
+    let is_empty = is_true_within(PATIENCE, || {
         let sum = |name: &str| pipe.metric(name, "");
         let left = ["spool_records", "spool_segments_uncounted", "pipeline_records_in_memory"];
         left.iter().all(|what| sum(&format!("standpipe_{what}")) == 0.0)

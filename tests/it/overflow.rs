@@ -68,7 +68,7 @@ fn files_of(directory: &TempDir, stream: &str) -> usize {
 fn an_outage_goes_to_the_spool_and_comes_back_once_while_fresh_records_flow() {
     let mut upstream = Upstream::start();
     let directory = tempfile::tempdir().unwrap();
-    let pipe = small(&upstream, &directory).start();
+    let pipe = small(&upstream, &directory).start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     upstream.go_away();
     flood(&pipe, "demo", &mut client, &mut ledger, 40);
@@ -115,7 +115,7 @@ fn the_age_of_a_backlog_falls_while_it_drains() {
     let upstream = Upstream::start();
     let directory = tempfile::tempdir().unwrap();
     upstream.fault(&json!({"outage": "unavailable"}));
-    let pipe = small(&upstream, &directory).start();
+    let pipe = small(&upstream, &directory).start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     // Four seconds of records, which are delivered at a few times that rate.
     let begun = Instant::now();
@@ -146,7 +146,7 @@ fn a_held_stream_is_no_matter_of_a_healthy_one(code: &str) {
     let upstream = Upstream::with_streams(&["demo", "held"]);
     upstream.fault_of("held", &json!({"error_code": code}));
     let directory = tempfile::tempdir().unwrap();
-    let pipe = small(&upstream, &directory).set("STANDPIPE_STREAMS", "demo,held").start();
+    let pipe = small(&upstream, &directory).set("STANDPIPE_STREAMS", "demo,held").start_durable();
     let (mut client, mut held) = (pipe.client(), Ledger::default());
     // More than the memory holds: it goes to the disk, and leaves memory to others.
     let mut demo = Ledger::default();
@@ -192,7 +192,7 @@ fn when_the_disk_is_used_up_too_requests_are_refused_and_what_was_accepted_is_de
     let pipe = small(&upstream, &directory)
         .set("STANDPIPE_SPOOL_BYTES_MAX", "33554432")
         .set("STANDPIPE_SPOOL_SEGMENT_BYTES_MAX", "8388608")
-        .start();
+        .start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     let mut refused = 0;
     while refused < 30 {

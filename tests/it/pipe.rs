@@ -208,6 +208,15 @@ impl Setup {
         pipe
     }
 
+    /// Starts it and waits until all its streams can answer as durable, whatever their own level is.
+    pub fn start_durable(self) -> Pipe {
+        let pipe = self.start();
+        wait_until("the first keys are there", || {
+            pipe.metric("standpipe_spool_obstacle", "") == 0.0
+        });
+        pipe
+    }
+
     /// Starts it and waits until it listens.
     pub fn launch(self) -> Pipe {
         let mut pipe = self.begin();

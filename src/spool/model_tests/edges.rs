@@ -381,7 +381,7 @@ fn no_bound_is_passed_and_each_is_named() {
         assert!(full.status().bytes <= 50_000);
     }
     assert_eq!(answer, REFUSED(NotDurable::SpoolFull));
-    assert!(full.status().bytes > 46_000, "{}", full.status().bytes);
+    assert!(full.status().bytes > 44_000, "{}", full.status().bytes);
     assert_eq!(full.write(1, 500), Outcome::Durable);
     // The disk's.
     let mut full = stage(|config| config.free_bytes_min = 10_000);
