@@ -29,20 +29,20 @@ pub struct Answer {
 
 impl Client {
     pub fn tcp(address: &str) -> Self {
-        Self::try_tcp(address).unwrap()
-    }
-
-    pub fn try_tcp(address: &str) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(Box::new(stream)) })
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(Box::new(stream)) }
     }
 
     pub fn unix(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
-        Self { stream: BufReader::new(Box::new(stream)) }
+        Self::try_unix(path).unwrap()
+    }
+
+    pub fn try_unix(path: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     /// Sends bytes as they are.

@@ -6,6 +6,7 @@
 //! matter of the model test.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -72,9 +73,9 @@ struct Deliveries {
 
 impl Deliveries {
     /// Reads on: what has come belongs to `life`.
-    fn read(&mut self, upstream: &Upstream, stream: &str, life: usize) {
-        for (_, data) in upstream.records_from(stream, &mut self.read_to) {
-            let number = number_of(&data);
+    fn read(&mut self, upstream: &Upstream, stream: usize, life: usize) {
+        for (_, data) in upstream.records_from(STREAMS[stream], &mut self.read_to) {
+            let number = number_of(stream, &data);
             *self.counts.entry(number).or_default() += 1;
             if let Some(before) = self.last_life.insert(number, life) {
                 assert_ne!(before, life, "record {number} was delivered twice by one life");
@@ -82,6 +83,11 @@ impl Deliveries {
             }
         }
     }
+}
+
+/// Where the applications find a pipe, in each of its lives.
+fn socket(directory: &TempDir) -> PathBuf {
+    directory.path().join("socket")
 }
 
 impl Trial {
@@ -113,6 +119,7 @@ impl Trial {
         setup
             .spool_in(self.directory.path().to_str().unwrap())
             .set("STANDPIPE_KEYS_PROVIDER", if self.has_kms { "kms" } else { "file" })
+            .set("STANDPIPE_INGEST_UNIX_SOCKET", socket(&self.directory).to_str().unwrap())
             .set("STANDPIPE_STREAMS", &STREAMS.join(","))
             .set("STANDPIPE_DEFAULTS_ACK", "durable")
             .set("STANDPIPE_DEFAULTS_BATCH_RECORDS_MAX", &REQUEST_RECORDS_MAX.to_string())
@@ -150,8 +157,8 @@ impl Trial {
         let listens = is_true_within(left(), || pipe.listens());
         std::thread::scope(|scope| {
             if listens {
-                let (address, sent) = (pipe.data.clone(), &mut self.sent);
-                scope.spawn(move || sent.post(&address, CLIENTS, &mut rng));
+                let (socket, sent) = (socket(&self.directory), &mut self.sent);
+                scope.spawn(move || sent.post(&socket, CLIENTS, &mut rng));
             }
             is_true_within(left(), || false);
             if is_stopped {
@@ -178,7 +185,7 @@ impl Trial {
 
     fn read_deliveries(&mut self) {
         let life = self.kills + self.stops;
-        for (deliveries, stream) in self.deliveries.iter_mut().zip(STREAMS) {
+        for (stream, deliveries) in self.deliveries.iter_mut().enumerate() {
             deliveries.read(&self.upstream, stream, life);
         }
     }

@@ -3,6 +3,7 @@
 //! What a record holds follows from its number, so that nothing has to be kept to know every byte of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -46,38 +47,38 @@ pub struct Found {
     pub lost_with_memory: usize,
 }
 
-/// The record of this number, with its newline.
-pub fn record(number: u64) -> Vec<u8> {
+/// The record of this number, with its newline: it says where it was sent.
+pub fn record(stream: usize, number: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(number);
     let filler = match rng.u8(..) {
         0 => rng.usize(20_000..60_000),
         _ => rng.usize(0..400),
     };
-    let mut text = format!("{{\"id\":{number},\"filler\":\"");
+    let mut text = format!("{{\"id\":{number},\"stream\":\"{}\",\"filler\":\"", STREAMS[stream]);
     text.extend((0..filler).map(|_| rng.alphanumeric()));
     text.push_str("\"}\n");
     text.into_bytes()
 }
 
-/// The number of a record that was delivered, which has to be just as it was sent.
+/// The number of a record that was delivered to a stream, which has to be just as it was sent there.
 #[track_caller]
-pub fn number_of(delivered: &[u8]) -> u64 {
+pub fn number_of(stream: usize, delivered: &[u8]) -> u64 {
     let text = std::str::from_utf8(delivered).unwrap();
     let digits = text.strip_prefix("{\"id\":").and_then(|rest| rest.split(',').next());
     let number = digits.unwrap_or_else(|| panic!("nobody sent {text:?}")).parse().unwrap();
-    assert!(record(number) == delivered, "record {number} was changed: {text:?}");
+    assert!(record(stream, number) == delivered, "record {number} was changed: {text:?}");
     number
 }
 
 impl Sent {
     /// Posts over `clients` connections until the other side is gone.
-    pub fn post(&mut self, address: &str, clients: usize, rng: &mut Rng) {
+    pub fn post(&mut self, socket: &Path, clients: usize, rng: &mut Rng) {
         let next = &self.next;
         let posted: Vec<(u64, u64, usize, Fate)> = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..clients)
                 .map(|_| {
                     let mut rng = rng.fork();
-                    scope.spawn(move || run(next, address, &mut rng))
+                    scope.spawn(move || run(next, socket, &mut rng))
                 })
                 .collect();
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
@@ -112,16 +113,19 @@ impl Sent {
 }
 
 /// One connection. Each request has its own level.
-fn run(next: &AtomicU64, address: &str, rng: &mut Rng) -> Vec<(u64, u64, usize, Fate)> {
+///
+/// It finds the other side by the name of a socket: the number of a port may be another one's by now.
+fn run(next: &AtomicU64, socket: &Path, rng: &mut Rng) -> Vec<(u64, u64, usize, Fate)> {
     let mut posted = Vec::new();
-    let Ok(mut client) = Client::try_tcp(address) else { return posted };
+    let Ok(mut client) = Client::try_unix(socket) else { return posted };
     let (_keep, never) = crossbeam_channel::bounded::<()>(0);
     loop {
         let count = rng.u64(1..=REQUEST_RECORDS_MAX);
         let first = next.fetch_add(count, Ordering::Relaxed);
         let stream = rng.usize(..STREAMS.len());
         let level = ["durable", "durable", "durable", "memory", "delivered"][rng.usize(..5)];
-        let body: Vec<u8> = (first..first + count).flat_map(record).collect();
+        let body: Vec<u8> =
+            (first..first + count).flat_map(|number| record(stream, number)).collect();
         let headers = [("content-type", "application/x-ndjson"), ("standpipe-ack", level)];
         let answer = client.try_post(&Pipe::path(STREAMS[stream]), &headers, &body);
         let fate = match &answer {
