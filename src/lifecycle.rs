@@ -3,7 +3,7 @@
 //! One cell that anybody may read and wait on. It does nothing by itself: `app` moves it on.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -60,6 +60,8 @@ impl Phase {
 #[derive(Debug, Clone)]
 struct State {
     phase: Phase,
+    /// When a stop that has begun is to be over.
+    deadline: Option<Instant>,
     /// Why records can not be taken, by what is concerned.
     obstacles: BTreeMap<&'static str, String>,
 }
@@ -80,7 +82,7 @@ impl Lifecycle {
     /// A life that begins.
     #[must_use]
     pub fn new() -> Self {
-        let state = State { phase: Phase::Starting, obstacles: BTreeMap::new() };
+        let state = State { phase: Phase::Starting, deadline: None, obstacles: BTreeMap::new() };
         Self { state: watch::Sender::new(state) }
     }
 
@@ -88,6 +90,18 @@ impl Lifecycle {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.state.borrow().phase
+    }
+
+    /// When a stop that has begun is to be over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.state.borrow().deadline
+    }
+
+    /// A stop begins, which is to be over at `deadline`.
+    pub fn stop_by(&self, deadline: Instant) {
+        self.state.send_modify(|state| state.deadline = Some(deadline));
+        self.advance(Phase::Draining);
     }
 
     /// Moves on to `phase`. A phase that is over does not come back. Says whether this moved it.

@@ -22,6 +22,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
 /// The part of the grace time that is kept for the spool, to write what it has been given.
 pub(super) const SPOOL_TIME: Duration = Duration::from_secs(2);
 
+/// The part of the grace time that is kept for answering those who wait to the end.
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
+
 /// What became of the records when the process stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
@@ -57,13 +60,16 @@ impl App {
         } = self;
         tracing::info!(reason, grace_ms = millis(config.grace), "stopping");
         let deadline = Instant::now() + config.grace;
-        lifecycle.advance(Phase::Draining);
+        lifecycle.stop_by(deadline);
+        // By then all that can be saved is saved. The rest of the time is for those who still wait.
+        let farewell = FAREWELL_TIME.min(config.grace / 10);
+        let saved_by = deadline.checked_sub(farewell).unwrap_or(deadline);
         let stopper = forward.stopper();
         let winding_down = async {
             let last_accept = deadline.checked_sub(config.deliver).unwrap_or(deadline);
             application_gone(&ingest, config.quiet, last_accept).await;
             lifecycle.advance(Phase::Flushing);
-            flushed(&ingest, deadline).await;
+            flushed(&ingest, saved_by).await;
         };
         let is_hurried = tokio::select! {
             () = winding_down => false,
@@ -72,7 +78,7 @@ impl App {
         if let Some(spool) = &spool {
             spool.begin_stop();
         }
-        let deliver_until = deliver_until(spool.is_some(), volume, &config, deadline);
+        let deliver_until = deliver_until(spool.is_some(), volume, &config, saved_by);
         let mut delivering = std::pin::pin!(forward.stop(deliver_until));
         let is_hurried = tokio::select! {
             () = &mut delivering => is_hurried,
@@ -86,7 +92,7 @@ impl App {
         admin.stop();
         // Those who wait for the disk are answered by this: the listeners are closed afterwards.
         let left = match spool.and_then(Arc::into_inner) {
-            Some(spool) => keep(spool, volume, deadline, is_hurried, &mut signals).await,
+            Some(spool) => keep(spool, volume, saved_by, is_hurried, &mut signals).await,
             None => None,
         };
         lifecycle.advance(Phase::Stopped);
@@ -116,7 +122,7 @@ fn deliver_until(
     if !has_spool {
         return deadline;
     }
-    let last = deadline.checked_sub(SPOOL_TIME.min(config.grace / 5)).unwrap_or(deadline);
+    let last = deadline.checked_sub(SPOOL_TIME.min(config.grace / 10)).unwrap_or(deadline);
     match volume {
         Volume::Persistent => last.min(Instant::now() + config.deliver),
         Volume::Ephemeral => last,
@@ -132,15 +138,15 @@ async fn keep(
     is_hurried: bool,
     signals: &mut Signals,
 ) -> Option<Left> {
-    let streams = spool.status();
+    let spools = spool.spools();
     let deadline = if is_hurried { deadline.min(Instant::now() + SPOOL_TIME) } else { deadline };
     // It waits for disks.
     let stopping = tokio::task::spawn_blocking(move || spool.stop(deadline));
     let left = tokio::select! {
-        left = stopping => left.unwrap_or_else(|_| left_of(&streams)),
+        left = stopping => left.unwrap_or_else(|_| left_of(&spools.status())),
         name = signals.next(), if !is_hurried => {
             tracing::warn!(reason = name, "stopping at once");
-            left_of(&streams)
+            left_of(&spools.status())
         }
     };
     if !left.is_whole {
@@ -151,7 +157,10 @@ async fn keep(
     if left.records == 0 && left.segments_uncounted == 0 {
         return None;
     }
-    for stream in streams.iter().filter(|stream| stream.records + stream.segments_uncounted > 0) {
+    // Asked now: what was still to be written down, or noted as delivered, is counted.
+    for stream in
+        spools.status().iter().filter(|stream| stream.records + stream.segments_uncounted > 0)
+    {
         name_left(stream, volume);
     }
     tracing::info!(

@@ -117,7 +117,7 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "The most open connections. One more is answered 503 and closed.",
         |draft| &mut draft.config.ingest.connections_max),
     Key::new("ingest", "requests_max", things(1, 1_000_000),
-        "The most requests that are read, served or waited for at once.",
+        "The most requests that are read, served or waited for at once. A quarter is never waited in; another quarter is divided between the streams, and each may wait in its part and in what others leave of the rest.",
         |draft| &mut draft.config.ingest.requests_max),
     Key::new("ingest", "head_bytes_max", bytes(8 * KIB, MIB),
         "The most bytes of a request's line and headers.",

@@ -361,9 +361,11 @@ fn a_wrapped_key_of_another_context_is_invalid() {
     assert!(
         matches!(&refused, UnwrapError::Invalid { message } if message.contains("InvalidCiphertext"))
     );
-    assert_eq!(rig.calls("Decrypt"), 1);
+    let asked = rig.calls("Decrypt");
+    assert!(asked >= 1);
     // A segment that lies with another stream is not even asked for.
     assert!(matches!(rig.unwrap("b", key.wrapped()), Err(UnwrapError::Invalid { .. })));
+    assert_eq!(rig.calls("Decrypt"), asked);
     let mut damaged = key.wrapped().clone();
     damaged.wrapped[20] ^= 1;
     assert!(matches!(rig.unwrap("a", &damaged), Err(UnwrapError::Invalid { .. })));

@@ -111,6 +111,8 @@ impl Forward {
                 let thread =
                     Thread { config, firehose, intake, spool, post, orders: order, statuses };
                 thread.run(&runtime);
+                // A look-up of a name that is under way is not waited for.
+                runtime.shutdown_background();
                 // A handle that is gone wants no answer.
                 let _nobody_asks = done.send(()).is_err();
             })

@@ -80,13 +80,13 @@ impl Idle {
     }
 }
 
-/// The part of a stop's time that is kept for the spool at most; and it is no more than a third.
+/// The part of a stop's time that is kept for the spool at most; and it is no more than a half.
 const SPOOL_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// When the spool's part of a stop begins that begins `now` and ends at `deadline`.
 fn spool_at(now: Instant, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
-    now + left.saturating_sub(SPOOL_TIME_MAX.min(left / 3))
+    now + left.saturating_sub(SPOOL_TIME_MAX.min(left / 2))
 }
 
 /// Gives the spool of a stream.

@@ -108,12 +108,14 @@ async fn put(
     };
     // A repeat waits with its client, and goes with it.
     let is_single = shape == Shape::Single;
-    let first = match repeats.turn(invocation.as_bytes(), is_single, body.bytes()).await {
+    let waiting = &worker.shared.repeating;
+    let first = match repeats.turn(waiting, invocation.as_bytes(), is_single, body.bytes()).await {
         Turn::First(first) => first,
         Turn::Again(remembered) => {
             worker.metrics.repeated();
             return Ok(remembered.answer());
         }
+        Turn::Crowded => return Err(Refusal::TooManyRequests),
     };
     // A client that gives up must not undo what its repeat will ask for: this goes on without it.
     let (worker, headers) = (Rc::clone(worker), request.headers().clone());

@@ -11,6 +11,7 @@ mod listen;
 mod metrics;
 mod native;
 mod oversize;
+mod places;
 mod refusal;
 mod repeats;
 mod response;

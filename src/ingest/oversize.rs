@@ -26,6 +26,7 @@ impl Worker {
         record: Vec<u8>,
     ) -> Result<(), Refusal> {
         let spool = stream.shared.spool.as_ref().ok_or(Refusal::NoSpool)?;
+        let _place = self.place(stream)?;
         let receipt = self.receipt(stream, 0)?;
         let (lane, bytes) = (Arc::clone(&stream.shared.lane), record.len());
         let aside = Aside { record, at: Instant::now(), ticket: receipt.part() };
@@ -40,6 +41,7 @@ impl Worker {
         match tokio::time::timeout(self.shared.config.durable_wait, kept).await {
             Ok(Ok(Outcome::Refused(why))) => Err(Refusal::NotKept(Some(why))),
             Ok(Ok(Outcome::Durable | Outcome::Delivered(_))) => Ok(()),
+            Ok(Ok(Outcome::CutShort)) => Err(Refusal::CutShort),
             Ok(Err(_)) => Err(Refusal::Stopping),
             Err(_) => Err(Refusal::NotKept(None)),
         }

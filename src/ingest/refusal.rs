@@ -53,8 +53,12 @@ pub(super) enum Refusal {
     NoRoom,
     /// As many requests as allowed are being served.
     TooManyRequests,
+    /// As many requests as allowed wait on this stream.
+    TooManyWaiting,
     /// The process is stopping and takes no more records.
     Stopping,
+    /// The process ended before it was known what became of the records. It may have saved them.
+    CutShort,
     /// The operation of the Firehose API does not exist.
     UnknownOperation,
     /// The operation of the Firehose API is not for applications.
@@ -98,6 +102,7 @@ impl Refusal {
         "durable_unavailable",
         "no_room",
         "too_many_requests",
+        "too_many_waiting",
         "stopping",
     ];
 
@@ -146,7 +151,9 @@ impl Refusal {
         match self {
             Self::NoRoom
             | Self::TooManyRequests
+            | Self::TooManyWaiting
             | Self::Stopping
+            | Self::CutShort
             | Self::NotDurable(_)
             | Self::NotKept(_) => {
                 headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
@@ -264,7 +271,23 @@ impl Refusal {
             Self::TooManyRequests => {
                 (503, "too_many_requests", BUSY, "Slow down. Too many requests at once.".into())
             }
+            Self::TooManyWaiting => (
+                503,
+                "too_many_waiting",
+                BUSY,
+                "Slow down. As many requests wait on this stream as may (a part of \
+                 ingest.requests_max); memory waits for nothing."
+                    .into(),
+            ),
             Self::Stopping => (503, "stopping", BUSY, "the process is stopping".into()),
+            Self::CutShort => (
+                503,
+                "stopping",
+                BUSY,
+                "the process is stopping. The records may be saved all the same, so that a repeat can \
+                 double them"
+                    .into(),
+            ),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Wording { status, code, wire, detail }

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::RepeatsConfig;
 use super::response::Answer;
+use super::shared::Count;
 
 /// What an entry takes beside its answer's body, in bytes: keys, headers and bookkeeping, rounded up.
 const ENTRY_OVERHEAD_BYTES: usize = 512;
@@ -68,6 +69,8 @@ pub(super) enum Turn {
     First(First),
     /// A repeat.
     Again(Arc<Remembered>),
+    /// A repeat of one that is still served, and as many as may wait for that.
+    Crowded,
 }
 
 /// The right to serve a call. Dropped without an answer, it passes to whoever waits.
@@ -83,9 +86,11 @@ impl Repeats {
         Arc::new(Self { config, window: Mutex::default() })
     }
 
-    /// Finds out whether a call is a repeat, and waits for the first one if that is being served.
+    /// Finds out whether a call is a repeat, and waits for the first one if that is being served and
+    /// `waiting` has a place for that.
     pub(super) async fn turn(
         self: &Arc<Self>,
+        waiting: &Count,
         invocation: &[u8],
         is_single: bool,
         body: &[u8],
@@ -96,6 +101,7 @@ impl Repeats {
                 Look::Turn(turn) => return turn,
                 Look::Wait(serving) => serving,
             };
+            let Some(_place) = waiting.enter() else { return Turn::Crowded };
             // Nothing is ever sent: the wait ends when the sender is dropped.
             let _ended = serving.changed().await.is_err();
         }
@@ -206,23 +212,25 @@ mod tests {
     use super::*;
     use crate::ingest::response::answer;
 
+    static PLACES: Count = Count::new(8);
+
     fn repeats(entries_max: usize, bytes_max: usize) -> Arc<Repeats> {
         Repeats::new(RepeatsConfig { window: Duration::from_secs(60), entries_max, bytes_max })
     }
 
     async fn serve(repeats: &Arc<Repeats>, id: &str, text: &str) {
-        match repeats.turn(id.as_bytes(), true, b"body").await {
+        match repeats.turn(&PLACES, id.as_bytes(), true, b"body").await {
             Turn::First(first) => {
                 let made = answer(StatusCode::OK, "text/plain", text.to_owned(), None);
                 drop(first.remember(made).await);
             }
-            Turn::Again(_) => panic!("{id} was served before"),
+            Turn::Again(_) | Turn::Crowded => panic!("{id} was served before"),
         }
     }
 
     async fn remembered(repeats: &Arc<Repeats>, id: &str) -> Option<Bytes> {
-        match repeats.turn(id.as_bytes(), true, b"body").await {
-            Turn::First(_) => None,
+        match repeats.turn(&PLACES, id.as_bytes(), true, b"body").await {
+            Turn::First(_) | Turn::Crowded => None,
             Turn::Again(remembered) => Some(remembered.body.clone()),
         }
     }
@@ -232,14 +240,16 @@ mod tests {
         let repeats = repeats(10, 100_000);
         serve(&repeats, "id", "first").await;
         assert_eq!(remembered(&repeats, "id").await.unwrap(), "first");
-        assert!(matches!(repeats.turn(b"id", true, b"other").await, Turn::First(_)));
-        assert!(matches!(repeats.turn(b"id", false, b"body").await, Turn::First(_)));
+        assert!(matches!(repeats.turn(&PLACES, b"id", true, b"other").await, Turn::First(_)));
+        assert!(matches!(repeats.turn(&PLACES, b"id", false, b"body").await, Turn::First(_)));
     }
 
     #[tokio::test]
     async fn concurrent_repeats_wait_for_the_first() {
         let repeats = repeats(10, 100_000);
-        let Turn::First(first) = repeats.turn(b"id", true, b"body").await else { panic!() };
+        let Turn::First(first) = repeats.turn(&PLACES, b"id", true, b"body").await else {
+            panic!()
+        };
         let (waited, ()) = tokio::join!(remembered(&repeats, "id"), async {
             tokio::task::yield_now().await;
             drop(first.remember(answer(StatusCode::OK, "text/plain", "x".into(), None)).await);
@@ -248,9 +258,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_repeats_wait_than_may() {
+        let repeats = repeats(10, 100_000);
+        let none = Count::new(0);
+        let Turn::First(first) = repeats.turn(&none, b"id", true, b"body").await else { panic!() };
+        assert!(matches!(repeats.turn(&none, b"id", true, b"body").await, Turn::Crowded));
+        assert!(matches!(repeats.turn(&none, b"other", true, b"body").await, Turn::First(_)));
+        drop(first);
+    }
+
+    #[tokio::test]
     async fn a_refusal_is_not_remembered_and_the_next_in_line_is_served() {
         let repeats = repeats(10, 100_000);
-        let Turn::First(first) = repeats.turn(b"id", true, b"body").await else { panic!() };
+        let Turn::First(first) = repeats.turn(&PLACES, b"id", true, b"body").await else {
+            panic!()
+        };
         let (waited, ()) = tokio::join!(remembered(&repeats, "id"), async {
             tokio::task::yield_now().await;
             drop(first);

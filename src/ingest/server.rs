@@ -34,7 +34,7 @@ const REFUSAL: &str = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable
     \"code\":\"too_many_connections\",\"detail\":\"close some connections, or raise \
     ingest.connections_max\"}";
 
-/// How long connections may take to close after the last answer.
+/// How long connections may take to close after the last answer, if the stop has as much time left.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How often a closing worker looks whether its batches are gone.
@@ -254,14 +254,17 @@ impl Thread {
             // Told to end at once: nobody takes batches any more. What stays behind is named as lost.
             () = lifecycle.reached(Phase::Stopped) => {}
         }
-        // Whoever waits for a delivery gets an answer until the end.
+        // Whoever waits for a delivery gets an answer until the end, and at the end.
         lifecycle.reached(Phase::Stopped).await;
+        worker.end_waits();
         let farewell = async {
             while shared.connections.now() > 0 {
                 tokio::time::sleep(FLUSH_INTERVAL).await;
             }
         };
-        drop(tokio::time::timeout(FAREWELL_TIME_MAX, farewell).await);
+        let latest = tokio::time::Instant::now() + FAREWELL_TIME_MAX;
+        let deadline = lifecycle.deadline().map_or(latest, |deadline| latest.min(deadline.into()));
+        drop(tokio::time::timeout_at(deadline, farewell).await);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Config;
+use super::places;
 use super::repeats::Repeats;
 use super::response::Ids;
 use super::streams::Streams;
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     /// Requests that are served to their end even if their client goes: as many as there may be of those
     /// whose client is there.
     pub(super) unattended: Count,
+    /// Repeats of a call that wait for the first.
+    pub(super) repeating: Count,
     /// Connections beyond the bound that are being told so.
     pub(super) refusals: Count,
 }
@@ -71,6 +74,7 @@ impl Shared {
             connections: Count::new(config.connections_max),
             requests: Count::new(config.requests_max),
             unattended: Count::new(config.requests_max),
+            repeating: Count::new(places::for_repeats(config.requests_max)),
             refusals: Count::new(REFUSALS_MAX),
             repeats: config.repeats.clone().map(Repeats::new),
             token,

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::metrics::StreamMetrics;
+use super::places::{Places, StreamPlaces};
 use super::{AnyStream, Config, Delimiter, Framing, Oversize, StreamSettings};
 use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share, Ticket};
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
@@ -33,6 +34,8 @@ pub struct Stream {
     pub known_since: Instant,
     pub(super) spool: Option<SpoolEnds>,
     pub(super) metrics: StreamMetrics,
+    /// For requests that wait.
+    pub(super) places: StreamPlaces,
 }
 
 /// The ways into the spool of one stream.
@@ -66,6 +69,7 @@ pub struct Streams {
     opener: Opener,
     budget: Arc<Budget>,
     transit: Arc<Share>,
+    places: Places,
     any: Option<AnyStream>,
     /// How many streams take records, and how many may.
     taking: AtomicUsize,
@@ -99,11 +103,14 @@ impl Streams {
         let one_transit = above_floors.saturating_sub(one_request).min(config.body_bytes_max);
         let budget = Budget::new(above_floors - one_transit);
         let transit = budget.share(one_transit);
+        let taking_max = configs.len() + any.as_ref().map_or(0, |any| any.streams_max);
+        let places = Places::new(config.requests_max, taking_max);
         let known = configs
             .iter()
             .map(|config| {
                 let settings = config.settings.clone();
-                let stream = Stream::new(&budget, &opener, config.name.clone(), settings, true);
+                let known = (config.name.clone(), settings, true);
+                let stream = Stream::new(&budget, &places, &opener, known);
                 (config.name.clone(), stream)
             })
             .collect();
@@ -112,9 +119,10 @@ impl Streams {
             opener,
             budget,
             transit,
+            places,
             any: any.clone(),
             taking: AtomicUsize::new(configs.len()),
-            taking_max: configs.len() + any.as_ref().map_or(0, |any| any.streams_max),
+            taking_max,
             known: RwLock::new(known),
         }
     }
@@ -169,7 +177,8 @@ impl Streams {
         };
         // Counted under the lock, so that there are never more than may be.
         self.taking.fetch_add(usize::from(any.is_some()), Ordering::Relaxed);
-        let stream = Stream::new(&self.budget, &self.opener, name.clone(), settings, any.is_some());
+        let named = (name.clone(), settings, any.is_some());
+        let stream = Stream::new(&self.budget, &self.places, &self.opener, named);
         known.insert(name, Arc::clone(&stream));
         Some(stream)
     }
@@ -190,10 +199,9 @@ impl fmt::Debug for SpoolEnds {
 impl Stream {
     fn new(
         budget: &Arc<Budget>,
+        places: &Places,
         opener: &Opener,
-        name: StreamName,
-        settings: StreamSettings,
-        takes_records: bool,
+        (name, settings, takes_records): (StreamName, StreamSettings, bool),
     ) -> Arc<Self> {
         let metrics = StreamMetrics::new(&name);
         let lane = Lane::new(name, budget.share(settings.memory_floor_bytes));
@@ -205,6 +213,7 @@ impl Stream {
             known_since: Instant::now(),
             spool,
             metrics,
+            places: places.of_stream(),
         })
     }
 

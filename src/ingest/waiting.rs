@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::level::{Level, Way};
+use super::places::Place;
 use super::refusal::Refusal;
 use super::response::Reached;
 use super::worker::{Worker, WorkerStream};
@@ -17,6 +18,8 @@ pub(super) struct Waiting {
     level: Level,
     /// None when nothing is waited for.
     receipt: Option<Receipt>,
+    /// Where it waits, if it does.
+    _place: Option<Place>,
 }
 
 impl Waiting {
@@ -44,19 +47,29 @@ impl Worker {
         level: Level,
         records: impl FnOnce() -> usize,
     ) -> Result<Waiting, Refusal> {
+        let place = match level.ack {
+            Ack::Memory => None,
+            Ack::Durable | Ack::Delivered => Some(self.place(stream)?),
+        };
         let receipt = match level.ack {
             Ack::Memory => None,
             Ack::Durable => Some(self.receipt(stream, 0)?),
             Ack::Delivered => Some(self.receipt(stream, records())?),
         };
-        Ok(Waiting { level, receipt })
+        Ok(Waiting { level, receipt, _place: place })
+    }
+
+    /// A place to wait in.
+    pub(super) fn place(&self, stream: &WorkerStream) -> Result<Place, Refusal> {
+        stream.shared.places.take().ok_or(Refusal::TooManyWaiting)
     }
 
     /// Waits as long as that is allowed, and says what is true then.
     pub(super) async fn reached(&self, waiting: Waiting) -> Result<Reached, Refusal> {
-        match (waiting.receipt, waiting.level.ack) {
+        let Waiting { level, receipt, _place } = waiting;
+        match (receipt, level.ack) {
             (None, _) => Ok(Reached::Memory),
-            (Some(receipt), Ack::Delivered) => self.delivery(receipt, waiting.level.way).await,
+            (Some(receipt), Ack::Delivered) => self.delivery(receipt, level.way).await,
             (Some(receipt), Ack::Memory | Ack::Durable) => {
                 self.durability(receipt).await.map(|()| Reached::Durable)
             }
@@ -76,6 +89,10 @@ impl Worker {
             Ok(Outcome::Refused(why)) => {
                 self.metrics.durable_wait.refused.record(waited);
                 Err(Refusal::NotKept(Some(why)))
+            }
+            Ok(Outcome::CutShort) => {
+                self.metrics.durable_wait.too_late.record(waited);
+                Err(Refusal::CutShort)
             }
             Err(_) => {
                 self.metrics.durable_wait.too_late.record(waited);
@@ -98,6 +115,16 @@ impl Worker {
             Ok(Outcome::Refused(why)) => {
                 (Err(Refusal::NotKept(Some(why))), &self.metrics.delivered_wait.refused)
             }
+            // The stop has saved what it could, and names the others.
+            Ok(Outcome::CutShort) => (
+                match way {
+                    Way::Spool if receipt.is_durable() => {
+                        Ok(Reached::NotYetDelivered(Ack::Durable))
+                    }
+                    Way::Spool | Way::Memory => Err(Refusal::CutShort),
+                },
+                &self.metrics.delivered_wait.too_late,
+            ),
             Err(_) => (
                 match way {
                     Way::Memory => Ok(Reached::NotYetDelivered(Ack::Memory)),

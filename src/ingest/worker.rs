@@ -247,6 +247,11 @@ impl Worker {
         self.nudge.notify_one();
     }
 
+    /// Answers those who still wait: nobody will say more.
+    pub(super) fn end_waits(&self) {
+        self.book.close();
+    }
+
     /// Whether all that was accepted has been handed over.
     pub(super) fn has_handed_all_over(&self) -> bool {
         let streams = self.streams.borrow();

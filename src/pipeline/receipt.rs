@@ -80,6 +80,8 @@ pub enum Outcome {
     Durable,
     /// The spool did not take the records. They were not accepted.
     Refused(NotDurable),
+    /// The process ends, and nobody will say what became of the records.
+    CutShort,
 }
 
 /// One settled record or part on its way to the worker that knows who waits for it.
@@ -180,6 +182,8 @@ struct Slot {
     /// How many parts the spool does not have yet.
     parts_missing: usize,
     has_parts: bool,
+    /// Nothing more is to come.
+    is_cut_short: bool,
     places: Vec<Place>,
     refused: Option<NotDurable>,
     waker: Option<Waker>,
@@ -203,6 +207,9 @@ impl Slot {
     fn outcome(&mut self) -> Outcome {
         if let Some(why) = self.refused {
             return Outcome::Refused(why);
+        }
+        if !self.is_over() {
+            return Outcome::CutShort;
         }
         let places = std::mem::take(&mut self.places);
         let records = places.len();
@@ -260,6 +267,21 @@ impl Book {
     /// Waits until something was settled or somebody rang, and enters it.
     pub async fn listen(&self) {
         self.mailbox.bell.heard().await;
+        self.enter_all();
+    }
+
+    /// Ends all waits, now that nothing more is to come: who has not heard by now never will.
+    pub fn close(&self) {
+        self.enter_all();
+        for slot in &mut self.slots.borrow_mut().slots {
+            slot.is_cut_short = true;
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn enter_all(&self) {
         while let Ok(letter) = self.mailbox.letters.try_recv() {
             let mut slots = self.slots.borrow_mut();
             for Settled { ticket, word } in letter {
@@ -352,7 +374,7 @@ impl Future for Receipt {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.at(self.slot) else { return Poll::Pending };
-        if !slot.is_over() {
+        if !slot.is_over() && !slot.is_cut_short {
             slot.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -478,6 +500,19 @@ mod tests {
         post.settle([(parts[0], Word::Refused(NotDurable::DiskFull)), (parts[1], Word::Secured)]);
         book.listen().await;
         assert_eq!(receipt.await, Outcome::Refused(NotDurable::DiskFull));
+    }
+
+    #[tokio::test]
+    async fn who_waits_at_the_end_is_told_what_is_known_then() {
+        let (post, book) = book();
+        let receipts = [book.open(1), book.open(1), book.open(0)];
+        let part = receipts[2].part();
+        post.settle([(receipts[0].ticket(0), word("a")), (part, Word::Secured)]);
+        book.book.close();
+        let [delivered_one, unknown, durable] = receipts;
+        assert_eq!(delivered_one.await, Outcome::Delivered(vec![delivered("a")]));
+        assert_eq!(unknown.await, Outcome::CutShort);
+        assert_eq!(durable.await, Outcome::Durable);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
     reason = "a sentence for people, written when a state changes"
 )]
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 
 use super::handle::Backlog;
 
@@ -61,25 +61,26 @@ pub(super) struct Counts {
     pub(super) reading: Words,
 }
 
-/// A number that several threads change.
+/// A number that several threads change. What moves from one to another is added there first, so that who
+/// asks in the other order never misses it.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
 impl Count {
     pub(super) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Acquire)
     }
 
     pub(super) fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
+        self.0.store(value, Release);
     }
 
     pub(super) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Relaxed);
+        self.0.fetch_add(more, Release);
     }
 
     pub(super) fn sub(&self, less: u64) {
-        self.0.fetch_sub(less, Relaxed);
+        self.0.fetch_sub(less, Release);
     }
 }
 
@@ -103,13 +104,15 @@ impl Words {
 impl Counts {
     /// What waits on disk alone.
     pub(super) fn backlog(&self) -> Backlog {
+        // Segments come to be counted: they are asked for first.
+        let segments_uncounted = self.segments_uncounted.get();
         let oldest = self.oldest_unix_ms.get();
         Backlog {
             records: self.waiting.get(),
             undelivered: self.records.get(),
             lingering: self.onward.get(),
             is_growing: false,
-            segments_uncounted: self.segments_uncounted.get(),
+            segments_uncounted,
             oldest_unix_ms: (oldest != 0).then_some(oldest),
         }
     }

@@ -149,6 +149,8 @@ fn at_every_call(seeds: u64, what: impl Fn(&World, Call, u64)) {
                     let mut world = World::new(seed, small());
                     what(&world, call, n);
                     lives(&mut world);
+                    // What was said to be durable is, also where something had failed before.
+                    world.crash();
                     world.peace();
                     let failed: u64 = world.failures.iter().sum();
                     all += u64::from(failed > 0);

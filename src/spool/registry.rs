@@ -26,6 +26,7 @@ use super::pool::Places;
 use super::reader::{Reader, Waits};
 use super::shared::Shared;
 use super::shelf::Shelf;
+use super::status::StreamStatus;
 use super::trouble::Trouble;
 use super::writer::Writer;
 use crate::pipeline::{Lane, Outflow, Reservation, Share, durable_way};
@@ -67,6 +68,12 @@ impl Spools {
         let spool = registry.begin(lane, found);
         known.insert(lane.name().clone(), spool.clone());
         Some(spool)
+    }
+
+    /// How each stream's spool does, in the order of their names; after a stop, how it was left.
+    #[must_use]
+    pub fn status(&self) -> Vec<StreamStatus> {
+        self.all().iter().map(|(stream, spool)| spool.status(stream.clone())).collect()
     }
 
     pub(super) fn all(&self) -> Vec<(StreamName, StreamSpool)> {

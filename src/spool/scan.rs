@@ -274,8 +274,7 @@ impl Scanner {
                         && next.records_before == head.records_after()
                 }
             };
-            // It may have become needed while bytes were asked for.
-            if is_sound && !is_needed {
+            if is_sound {
                 self.pass(&head);
                 return Ok(Walked::Step(Step::Other(Event::Skipped { offset, head })));
             }

@@ -143,7 +143,7 @@ impl Spool {
     /// How each stream's spool does, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {
-        self.spools.all().iter().map(|(stream, spool)| spool.status(stream.clone())).collect()
+        self.spools.status()
     }
 
     /// Brings the metrics up to date for a scrape.

@@ -36,7 +36,7 @@ DELIVERY_SECONDS_MAX = 60
 # --- The contract, as far as the tests depend on its spelling ------------------------------------
 
 
-def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=None, grace_ms=None):
+def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=None, grace_ms=None, spool=None, ack="memory"):
     """A configuration file for a Standpipe on free ports."""
     lines = ["[ingest]", 'listen = "127.0.0.1:0"']
     if socket_path:
@@ -48,8 +48,10 @@ def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=Non
         lines += ["[stop]", f"grace_ms = {grace_ms}"]
     if upstream:
         lines += ["[upstream]", f'region = "{REGION}"', f'endpoint = "{upstream}"']
+    if spool:
+        lines += ["[spool]", f'dir = "{spool}"', "allow_tmpfs = true"]
     for stream in streams:
-        lines += ["[[streams]]", f'name = "{stream}"', 'ack = "memory"']
+        lines += ["[[streams]]", f'name = "{stream}"', f'ack = "{ack}"']
     return "\n".join(lines) + "\n"
 
 

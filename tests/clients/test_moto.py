@@ -107,3 +107,23 @@ def test_what_cannot_be_delivered_at_a_stop_is_named_and_the_exit_code_says_so(s
     assert any("orders" in line and "7" in line for line in pipe.lines), (
         "the log does not say how many records of which stream are lost:\n" + pipe.output()
     )
+
+
+def test_what_is_sealed_under_a_key_of_moto_is_opened_again_and_reaches_s3(start, moto, tmp_path):
+    arn = moto.client("kms").create_key()["KeyMetadata"]["Arn"]
+    disk = f'[keys]\nkey = "{arn}"\nendpoint = "{moto.url}"\n[spool]\ndir = "{tmp_path}/spool"\nallow_tmpfs = true\n'
+    away = configuration(["orders"], upstream="http://127.0.0.1:9") + disk
+    ledger = Ledger("sealed")
+    pipe = start(config=away)
+
+    wait_until("the key is there", lambda: pipe.post("orders", b"probe", standpipe_ack="durable").status_code == 200)
+    for _ in range(5):
+        answer = pipe.post("orders", b"".join(ledger.records(100)), content_type=NDJSON, standpipe_ack="durable")
+        assert (answer.status_code, answer.json()["ack"]) == (200, "durable")
+    pipe.kill()
+    sealed = b"".join(path.read_bytes() for path in (tmp_path / "spool").rglob("*.seg"))
+    assert sealed and b"sealed" not in sealed
+
+    pipe = start(config=configuration(["orders"], upstream=moto.url) + disk)
+    wait_for_all(ledger, lambda: moto.delivered("orders"))
+    pipe.stop()

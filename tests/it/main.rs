@@ -13,6 +13,7 @@
 mod backlog;
 mod bad_disk;
 mod dead_letters;
+mod fairness;
 mod faults;
 mod format;
 mod full_disk;
@@ -30,6 +31,7 @@ mod pipe;
 mod place;
 mod secrecy;
 mod spool;
+mod stops;
 mod tools;
 mod upstream;
 mod wakeups;

@@ -68,7 +68,7 @@ fn files_of(directory: &TempDir, stream: &str) -> usize {
 fn an_outage_goes_to_the_spool_and_comes_back_once_while_fresh_records_flow() {
     let mut upstream = Upstream::start();
     let directory = tempfile::tempdir().unwrap();
-    let pipe = small(&upstream, &directory).start();
+    let pipe = small(&upstream, &directory).start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     upstream.go_away();
     flood(&pipe, "demo", &mut client, &mut ledger, 40);
@@ -115,7 +115,7 @@ fn the_age_of_a_backlog_falls_while_it_drains() {
     let upstream = Upstream::start();
     let directory = tempfile::tempdir().unwrap();
     upstream.fault(&json!({"outage": "unavailable"}));
-    let pipe = small(&upstream, &directory).start();
+    let pipe = small(&upstream, &directory).start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     // Four seconds of records, which are delivered at a few times that rate.
     let begun = Instant::now();
@@ -146,7 +146,7 @@ fn a_held_stream_is_no_matter_of_a_healthy_one(code: &str) {
     let upstream = Upstream::with_streams(&["demo", "held"]);
     upstream.fault_of("held", &json!({"error_code": code}));
     let directory = tempfile::tempdir().unwrap();
-    let pipe = small(&upstream, &directory).set("STANDPIPE_STREAMS", "demo,held").start();
+    let pipe = small(&upstream, &directory).set("STANDPIPE_STREAMS", "demo,held").start_durable();
     let (mut client, mut held) = (pipe.client(), Ledger::default());
     // More than the memory holds: it goes to the disk, and leaves memory to others.
     let mut demo = Ledger::default();
@@ -192,7 +192,7 @@ fn when_the_disk_is_used_up_too_requests_are_refused_and_what_was_accepted_is_de
     let pipe = small(&upstream, &directory)
         .set("STANDPIPE_SPOOL_BYTES_MAX", "33554432")
         .set("STANDPIPE_SPOOL_SEGMENT_BYTES_MAX", "8388608")
-        .start();
+        .start_durable();
     let (mut client, mut ledger) = (pipe.client(), Ledger::default());
     let mut refused = 0;
     while refused < 30 {
@@ -219,4 +219,47 @@ fn when_the_disk_is_used_up_too_requests_are_refused_and_what_was_accepted_is_de
     });
     pipe.drain();
     assert_eq!(ledger.check(upstream.records("demo").values()), 0);
+}
+
+#[test]
+fn an_outage_that_comes_and_goes_neither_loses_nor_doubles_a_record() {
+    let upstream = Upstream::start();
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = small(&upstream, &directory).set("STANDPIPE_INGEST_WORKERS", "2").start_durable();
+    let mut ledgers: Vec<Ledger> = Vec::new();
+    std::thread::scope(|scope| {
+        let levels = ["memory", "memory", "durable", "durable", "delivered"];
+        let senders: Vec<_> = (0_u64..)
+            .zip(levels)
+            .map(|(index, level)| {
+                let pipe = &pipe;
+                scope.spawn(move || {
+                    let (mut client, mut ledger) = (pipe.client(), Ledger::from(index * 1_000_000));
+                    let headers = [("standpipe-ack", level)];
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_secs(7) {
+                        let answer = ledger.post_to("demo", &mut client, (50, 2_000), &headers);
+                        assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+                        pause(Duration::from_millis(100));
+                    }
+                    ledger
+                })
+            })
+            .collect();
+        // Long enough that the stream counts as one that can not be sent to, and short enough for neither.
+        for (down_ms, up_ms) in [(1_600, 300), (200, 100), (1_600, 500), (300, 50), (1_800, 400)] {
+            upstream.fault(&json!({"outage": "unavailable"}));
+            pause(Duration::from_millis(down_ms));
+            upstream.heal();
+            pause(Duration::from_millis(up_ms));
+        }
+        ledgers.extend(senders.into_iter().map(|sender| sender.join().unwrap()));
+    });
+    let mut all = Ledger::default();
+    ledgers.iter().for_each(|ledger| all.add(ledger));
+    let accounts = pipe.drain();
+    assert_eq!(accounts.accepted, all.len() as f64, "{accounts:?}");
+    assert!(pipe.metric("standpipe_forward_records_let_go_total", "") > 0.0, "it was spooled");
+    assert!(pipe.metric("standpipe_spool_frames_read_total", "") > 0.0, "and read back");
+    assert_eq!(all.check(upstream.records("demo").values()), 0, "none is there twice");
 }

@@ -281,7 +281,8 @@ fn calls_whose_clients_have_gone_are_bounded_like_those_whose_clients_are_there(
     upstream.fault(&json!({"outage": "unavailable"}));
     let pipe = Setup::new(&upstream.endpoint())
         .set("STANDPIPE_INGEST_REPEATS_ENABLED", "true")
-        .set("STANDPIPE_INGEST_REQUESTS_MAX", "4")
+        // Four that may wait.
+        .set("STANDPIPE_INGEST_REQUESTS_MAX", "5")
         .set("STANDPIPE_INGEST_DELIVERED_WAIT_MS", "60000")
         .set("STANDPIPE_DEFAULTS_ACK", "delivered")
         .start();

@@ -453,6 +453,7 @@ impl World {
                         Outcome::Durable => Answer::Durable,
                         Outcome::Refused(_) => Answer::No,
                         Outcome::Delivered(_) => panic!("nobody delivered anything"),
+                        Outcome::CutShort => panic!("nobody ended the waits"),
                     };
                     self.answered(stream, &records, answer);
                 }

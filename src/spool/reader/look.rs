@@ -107,10 +107,11 @@ impl Reader {
                 let Some((_, room)) = self.found.remove(&id) else { return Ok(None) };
                 self.counts.unverified_note_bytes.add(unverified_note_bytes);
                 if let Some(records) = records {
-                    self.counts.segments_uncounted.sub(1);
                     self.counts.recovered.add(records);
                     self.counts.records.add(records);
                     self.counts.waiting.add(records);
+                    // Last: who looks finds them here or there.
+                    self.counts.segments_uncounted.sub(1);
                 }
                 segment.room = Some(room);
                 self.segments.insert(id, *segment);
