@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::encryption::{self, Keys};
+use crate::encryption::keys::{self, Keys};
 use crate::ingest::{self, Aside, Opener, SpoolEnds, Streams};
 use crate::pipeline::Post;
 use crate::spool::{self, Letter, Spool, StreamSpool, Volume, Words};
@@ -33,7 +33,7 @@ impl Keeping {
             });
         };
         // The configuration has keys wherever it has a spool.
-        let ring = keys.map(Keys::ring).ok_or(StartError::Keys(encryption::StartError::NoKey))?;
+        let ring = keys.map(Keys::ring).ok_or(StartError::Keys(keys::StartError::NoKey))?;
         let (dir, volume, memory_bytes) =
             (config.dir.clone(), config.volume, config.memory_bytes_max());
         let (spool, words) = Spool::start(config, ring, post).map_err(StartError::Spool)?;

@@ -15,7 +15,7 @@
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
 mod keeping;
-mod keys;
+mod keys_shown;
 mod open_files;
 mod ready;
 mod replay;
@@ -40,7 +40,7 @@ use keeping::Keeping;
 
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
-use crate::encryption::{self, Keys};
+use crate::encryption::keys::{self, Keys};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
@@ -59,7 +59,7 @@ pub struct Config {
     /// The sealed spool, where there is one.
     pub spool: Option<spool::Config>,
     /// The data keys, if there are any.
-    pub encryption: Option<encryption::Config>,
+    pub keys: Option<keys::Config>,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -76,7 +76,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     pipeline::metrics::METRICS,
     spool::METRICS,
     forward::METRICS,
-    encryption::METRICS,
+    keys::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
@@ -117,7 +117,7 @@ pub enum StartError {
     /// The spool did not start.
     Spool(spool::StartError),
     /// The data keys can not be had.
-    Keys(encryption::StartError),
+    Keys(keys::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -190,13 +190,13 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
-            if let Some(encryption) = &mut config.encryption {
-                encryption.upstream.endpoint = Some(emulator.endpoint_url());
-                encryption.key.get_or_insert_with(|| emulator.key_arn().to_owned());
+            if let Some(keys) = &mut config.keys {
+                keys.upstream.endpoint = Some(emulator.endpoint_url());
+                keys.key.get_or_insert_with(|| emulator.key_arn().to_owned());
             }
         }
         let names = names(&config.ingest);
-        let keys = config.encryption.take().map(|keys| Keys::start(&keys, &names)).transpose();
+        let keys = config.keys.take().map(|keys| Keys::start(&keys, &names)).transpose();
         let keys = keys.map_err(StartError::Keys)?;
         let (post, mailboxes) = post(config.ingest.workers);
         let keeping = Keeping::start(config.spool.take(), keys.as_ref(), post.clone())?;

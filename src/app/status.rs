@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{ready, replay};
 use crate::admin::Sources;
-use crate::encryption;
+use crate::encryption::keys;
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
@@ -26,7 +26,7 @@ pub(super) struct View {
     pub(super) ingest: Arc<Ingest>,
     pub(super) forward: Watcher,
     pub(super) spool: Option<Arc<Spool>>,
-    pub(super) keys: Option<encryption::Watcher>,
+    pub(super) keys: Option<keys::Watcher>,
 }
 
 impl View {
@@ -144,7 +144,7 @@ impl View {
             "memory_bytes": memory_bytes,
             "memory_max_bytes": self.memory_bytes_max,
             "streams": streams,
-            "keys": self.keys.as_ref().map(|keys| super::keys::shown(&keys.status())),
+            "keys": self.keys.as_ref().map(|keys| super::keys_shown::shown(&keys.status())),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::app;
 use crate::config::Preset;
-use crate::encryption;
+use crate::encryption::keys;
 use crate::forward;
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
@@ -52,7 +52,7 @@ fn live_services(config: &app::Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
     super::print(&lines.concat())?;
-    let keys_are_ill = match &config.encryption {
+    let keys_are_ill = match &config.keys {
         Some(encryption) => !live_keys(&runtime, encryption, &names)?,
         None => false,
     };
@@ -71,13 +71,13 @@ fn live_services(config: &app::Config) -> Result<(), Failure> {
 /// Has a data key made and unwrapped. Says whether that went well.
 fn live_keys(
     runtime: &tokio::runtime::Runtime,
-    encryption: &encryption::Config,
+    encryption: &keys::Config,
     names: &[StreamName],
 ) -> Result<bool, Failure> {
     let any = || ANY_STREAM.parse().expect("it is a name within the limits");
     let stream = names.first().cloned().unwrap_or_else(any);
     let look = runtime
-        .block_on(encryption::look(encryption, &stream))
+        .block_on(keys::look(encryption, &stream))
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     super::print(&format!("live      {}\n", look.said))?;
     Ok(look.is_well)
@@ -89,7 +89,7 @@ fn facts(config: &app::Config) -> String {
     lines.extend(listeners(config));
     lines.extend(streams(config));
     lines.push(upstream(config));
-    lines.extend(config.encryption.as_ref().map(keys));
+    lines.extend(config.keys.as_ref().map(keys));
     lines.push(format!("memory    {} bytes for records and bodies", config.memory_bytes_max));
     lines.push(spool(config));
     let mut out = String::new();
@@ -153,7 +153,7 @@ fn spool(config: &app::Config) -> String {
     )
 }
 
-fn keys(encryption: &encryption::Config) -> String {
+fn keys(encryption: &keys::Config) -> String {
     let by = match (encryption.provider, &encryption.key, &encryption.file) {
         (Provider::Kms, Some(key), _) => key.clone(),
         (Provider::File, _, Some(file)) => format!("the file {}, which is not KMS", file.display()),

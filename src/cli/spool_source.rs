@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Loaded, Preset};
-use crate::encryption::Keys;
+use crate::encryption::keys::Keys;
 use crate::spool::KeyRing;
 use crate::spool::tools::{Inspector, ListError};
 
@@ -50,7 +50,7 @@ impl Ring {
 /// The keys of the configuration, started for no stream, so that none is made.
 pub(super) fn ring(place: &args::Place) -> Result<Ring, Failure> {
     let refused = |message: String| Failure::new(Exit::Configuration, message);
-    let Some(config) = load(&place.config)?.config.encryption else {
+    let Some(config) = load(&place.config)?.config.keys else {
         let message =
             "no keys are configured ([keys]): without them nothing in the spool can be opened";
         return Err(refused(message.to_owned()));

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::aws::{Credentials, Upstream, key_region};
+use crate::encryption::keys;
 use crate::ingest::{
     AnyStream, Delimiter, Framing, Oversize, RepeatsConfig, StreamConfig, StreamSettings,
 };
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 use crate::spool::{Provider, Volume};
-use crate::{admin, app, encryption, forward, ingest, lifecycle, spool, telemetry};
+use crate::{admin, app, forward, ingest, lifecycle, spool, telemetry};
 
 use super::fault::Place;
 
@@ -36,7 +37,7 @@ pub(super) struct Draft {
     pub(super) spool_dir: Option<PathBuf>,
     pub(super) spool: spool::Config,
     /// How data keys are had. Its upstream has only the endpoint; the rest is that of `forward`.
-    pub(super) keys: encryption::Config,
+    pub(super) keys: keys::Config,
     pub(super) defaults: StreamDraft,
     pub(super) streams: BTreeMap<StreamName, NamedStream>,
     /// Where each key was set. One that is not here has its default.
@@ -135,7 +136,7 @@ impl Default for Draft {
                 memory_bytes_max: MEMORY_BYTES_MAX,
                 ingest: ingest::Config::default(),
                 spool: None,
-                encryption: None,
+                keys: None,
                 forward: forward::Config::default(),
                 admin: admin::Config::default(),
                 telemetry: telemetry::Config::default(),
@@ -147,7 +148,7 @@ impl Default for Draft {
             any_streams_max: 0,
             spool_dir: None,
             spool: spool::Config::default(),
-            keys: encryption::Config::default(),
+            keys: keys::Config::default(),
             defaults: StreamDraft { settings, memory_floor_bytes: None },
             streams: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -181,13 +182,13 @@ impl Draft {
             || !keys.decrypt_only.is_empty()
     }
 
-    fn encryption(&self) -> encryption::Config {
+    fn keys_config(&self) -> keys::Config {
         let shared = &self.config.forward.upstream;
         let endpoint = self.keys.upstream.endpoint.clone();
         // KMS is asked where its key is, which need not be where the streams are.
         let arn = self.keys.key.iter().chain(&self.keys.decrypt_only).next();
         let region = arn.and_then(|arn| key_region(arn)).map(str::to_owned);
-        encryption::Config {
+        keys::Config {
             upstream: Upstream {
                 region: region.or_else(|| shared.region.clone()),
                 fips: shared.fips && endpoint.is_none(),
@@ -336,7 +337,7 @@ impl Draft {
         config.forward.stop_delivers_backlog = self.spool_dir.is_some() && is_ephemeral;
         // In time for the answer to whoever waits for delivery to say that it is durable.
         config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
-        config.encryption = self.needs_keys().then(|| self.encryption());
+        config.keys = self.needs_keys().then(|| self.keys_config());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());
         config.ingest.any_stream = (self.any_streams_max > 0).then(|| AnyStream {

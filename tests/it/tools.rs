@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use serde_json::Value;
-use standpipe::encryption::{self, Keys};
+use standpipe::encryption::keys::{self, Keys};
 use standpipe::pipeline::{Budget, Lane, post};
 use standpipe::spool::{Config, Letter, Provider, Spill, Spool, Word, Words};
 use tempfile::TempDir;
@@ -24,10 +24,10 @@ impl Place {
     fn new() -> Self {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         let key_file = place.path("key");
-        let keys = encryption::Config {
+        let keys = keys::Config {
             provider: Provider::File,
             file: Some(key_file),
-            ..encryption::Config::default()
+            ..keys::Config::default()
         };
         let keys = Keys::start(&keys, &[]).unwrap();
         let config = Config {
@@ -127,10 +127,10 @@ fn another_key_is_no_damage_and_a_key_file_that_is_not_there_is_not_made() {
     let missing = place.run(&["spool", "verify"]);
     assert_eq!(missing.status.code(), Some(78), "{missing:?}");
     assert!(!place.path("other").exists());
-    let keys = encryption::Config {
+    let keys = keys::Config {
         provider: Provider::File,
         file: Some(place.path("other")),
-        ..encryption::Config::default()
+        ..keys::Config::default()
     };
     Keys::start(&keys, &[]).unwrap().stop();
     let foreign = place.run(&["spool", "verify"]);

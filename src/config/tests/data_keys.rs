@@ -14,8 +14,8 @@ const OTHER: &str = "arn:aws:kms:eu-west-1:111122223333:key/mrk-2";
 
 #[test]
 fn without_a_word_of_keys_there_are_none() {
-    assert_eq!(loaded("", &[STREAMS]).config.encryption, None);
-    assert_eq!(loaded("[keys]\nsoft_age_ms = 60000\n", &[STREAMS]).config.encryption, None);
+    assert_eq!(loaded("", &[STREAMS]).config.keys, None);
+    assert_eq!(loaded("[keys]\nsoft_age_ms = 60000\n", &[STREAMS]).config.keys, None);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_key_is_enough_and_its_region_is_where_it_is_asked_for() {
     let text = format!(
         "[keys]\nkey = \"{ARN}\"\n[upstream]\nregion = \"us-east-1\"\nproxy = \"http://p:1\"\n"
     );
-    let keys = loaded(&text, &[STREAMS]).config.encryption.unwrap();
+    let keys = loaded(&text, &[STREAMS]).config.keys.unwrap();
     assert_eq!((keys.provider, keys.key.as_deref()), (Provider::Kms, Some(ARN)));
     assert_eq!(keys.upstream.region.as_deref(), Some("eu-west-1"));
     assert_eq!(keys.upstream.proxy.as_deref(), Some("http://p:1"), "the rest is that of upstream");
@@ -36,15 +36,15 @@ fn the_endpoint_of_kms_is_its_own() {
     let text = format!(
         "[keys]\nkey = \"{ARN}\"\n[upstream]\nendpoint = \"https://firehose.test\"\nca_file = \"ca\"\n"
     );
-    let keys = loaded(&text, &[STREAMS]).config.encryption.unwrap();
+    let keys = loaded(&text, &[STREAMS]).config.keys.unwrap();
     assert_eq!(keys.upstream.endpoint, None);
     assert_eq!(keys.upstream.ca_file.as_deref(), Some(Path::new("ca")));
     let endpoint = ("STANDPIPE_KEYS_ENDPOINT", "https://kms.test");
-    let keys = loaded(&text, &[STREAMS, endpoint]).config.encryption.unwrap();
+    let keys = loaded(&text, &[STREAMS, endpoint]).config.keys.unwrap();
     assert_eq!(keys.upstream.endpoint.as_deref(), Some("https://kms.test"));
     let text = format!("[keys]\nkey = \"{ARN}\"\n[upstream]\nfips = true\n");
-    assert!(loaded(&text, &[STREAMS]).config.encryption.unwrap().upstream.fips);
-    let keys = loaded(&text, &[STREAMS, endpoint]).config.encryption.unwrap();
+    assert!(loaded(&text, &[STREAMS]).config.keys.unwrap().upstream.fips);
+    let keys = loaded(&text, &[STREAMS, endpoint]).config.keys.unwrap();
     assert!(!keys.upstream.fips, "an endpoint of one's own is none of FIPS");
 }
 
@@ -52,7 +52,7 @@ fn the_endpoint_of_kms_is_its_own() {
 fn a_list_is_an_array_in_the_file_and_has_commas_in_a_variable() {
     let text = format!("[keys]\nkey = \"{ARN}\"\ndecrypt_only = [\"{OTHER}\", \"{ARN}\"]\n");
     let of_file = loaded(&text, &[STREAMS]);
-    assert_eq!(of_file.config.encryption.as_ref().unwrap().decrypt_only, [OTHER, ARN]);
+    assert_eq!(of_file.config.keys.as_ref().unwrap().decrypt_only, [OTHER, ARN]);
     let list = format!("{OTHER} , {ARN},");
     let of_variable = loaded(
         &format!("[keys]\nkey = \"{ARN}\"\ndecrypt_only = []\n"),
@@ -96,7 +96,7 @@ fn each_provider_needs_what_it_wraps_with() {
         "{no_file}"
     );
     let text = "[keys]\nprovider = \"file\"\nfile = \"/var/lib/standpipe/key\"\n";
-    let keys = loaded(text, &[STREAMS]).config.encryption.unwrap();
+    let keys = loaded(text, &[STREAMS]).config.keys.unwrap();
     assert_eq!((keys.provider, keys.key), (Provider::File, None));
     assert_eq!(keys.file.as_deref(), Some(Path::new("/var/lib/standpipe/key")));
 }
@@ -117,7 +117,7 @@ fn ages_regions_and_endpoints_have_to_fit() {
 
 #[test]
 fn embedded_brings_its_own_kms() {
-    let keys = load(&sources("", &[]), Preset::Embedded).unwrap().config.encryption.unwrap();
+    let keys = load(&sources("", &[]), Preset::Embedded).unwrap().config.keys.unwrap();
     assert_eq!((keys.provider, keys.key), (Provider::Kms, None));
     assert_eq!(keys.upstream.credentials, Credentials::Embedded);
     let endpoint = load(&sources("[keys]\nendpoint = \"http://a:1\"\n", &[]), Preset::Embedded);
@@ -126,6 +126,6 @@ fn embedded_brings_its_own_kms() {
         "c.toml:2:12: --embedded brings its own KMS; drop keys.endpoint or --embedded"
     );
     let file = "[keys]\nprovider = \"file\"\nfile = \"key\"\n";
-    let keys = load(&sources(file, &[]), Preset::Embedded).unwrap().config.encryption.unwrap();
+    let keys = load(&sources(file, &[]), Preset::Embedded).unwrap().config.keys.unwrap();
     assert_eq!(keys.provider, Provider::File);
 }

@@ -160,5 +160,5 @@ fn a_spool_keeps_nothing_in_the_clear() {
          of a KMS key, or write provider = \"file\" and name a file"
     );
     let file = [("STANDPIPE_KEYS_PROVIDER", "file"), ("STANDPIPE_KEYS_FILE", "/key")];
-    assert!(only("", &[A, SPOOL, file[0], file[1]]).unwrap().config.encryption.is_some());
+    assert!(only("", &[A, SPOOL, file[0], file[1]]).unwrap().config.keys.is_some());
 }

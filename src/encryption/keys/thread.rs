@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::CALLS_MAX;
-use super::keys::Usable;
+use super::current::Usable;
 use super::metrics;
 use super::outcome::{Class, Trouble};
 use super::providers::Providers;

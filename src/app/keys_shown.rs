@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::encryption::{KeyReason, Status};
+use crate::encryption::keys::{KeyReason, Status};
 
 /// The keys as they stand, those of streams and those of old segments.
 pub(super) fn shown(status: &Status) -> Value {

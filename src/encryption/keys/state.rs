@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::agenda::Agenda;
-use super::keys::{Policy, StreamKey, Usable};
+use super::current::{Policy, StreamKey, Usable};
 use super::outcome::{Class, Trouble};
 use super::providers::{Listed, STREAM};
 use super::status::{KeyReason, KeyState, Status, StreamKeyStatus, WaitingKey};
