@@ -20,7 +20,8 @@
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
 //! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
-//! | [`encryption`] | the data keys of the spool: KMS or a key file | `encryption` |
+//! | [`gate`] | where a stream's records go and whether they may: what control plane and data plane know of each other | none of its own |
+//! | [`encryption`] | the control plane: the data keys of the spool, and the encryption of the streams | `encryption`, `control` |
 //! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |
 //! | [`spool`] | records on disk, sealed: what memory can not hold and what must not be lost | `spool-N` |
 //! | [`admin`] | health, metrics, status, stop | `admin` |
@@ -54,6 +55,7 @@ pub mod config;
 pub mod embedded;
 pub mod encryption;
 pub mod forward;
+pub mod gate;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pipeline;

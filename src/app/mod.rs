@@ -5,6 +5,7 @@
 //!                          keys                         one thread
 //!                          spool                        a few threads
 //!                          streams, hand-off, post      no thread
+//!                          control                      one thread
 //!                          forward                      one thread
 //!                          ingest                       one thread a worker
 //!                          admin                        one thread
@@ -41,6 +42,7 @@ use keeping::Keeping;
 use crate::admin::{self, Admin};
 use crate::embedded::{self, Emulator};
 use crate::encryption::keys::{self, Keys};
+use crate::encryption::sse::{self, Control};
 use crate::forward::{self, Forward};
 use crate::ingest::{self, Ends, Ingest, Streams};
 use crate::lifecycle::{self, Lifecycle, Phase};
@@ -60,6 +62,8 @@ pub struct Config {
     pub spool: Option<spool::Config>,
     /// The data keys, if there are any.
     pub keys: Option<keys::Config>,
+    /// What is declared of the streams' encryption and of where their records go.
+    pub sse: sse::Config,
     /// The way to the service.
     pub forward: forward::Config,
     /// Health, metrics, status.
@@ -94,6 +98,7 @@ pub struct App {
     spool: Option<Arc<Spool>>,
     volume: Volume,
     keys: Option<Keys>,
+    control: Control,
     admin: Admin,
     emulator: Option<Emulator>,
 }
@@ -118,6 +123,8 @@ pub enum StartError {
     Spool(spool::StartError),
     /// The data keys can not be had.
     Keys(keys::StartError),
+    /// The streams can not be minded.
+    Control(sse::StartError),
     /// The forwarder did not start.
     Forward(forward::StartError),
     /// The data listener did not start.
@@ -135,6 +142,7 @@ impl fmt::Display for StartError {
             Self::Emulator(error) => error.fmt(f),
             Self::Spool(error) => error.fmt(f),
             Self::Keys(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
             Self::Forward(error) => error.fmt(f),
             Self::Ingest(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
@@ -190,6 +198,8 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+            config.sse.upstream.endpoint = Some(emulator.endpoint_url());
+            config.sse.kinesis_endpoint = Some(emulator.endpoint_url());
             if let Some(keys) = &mut config.keys {
                 keys.upstream.endpoint = Some(emulator.endpoint_url());
                 keys.key.get_or_insert_with(|| emulator.key_arn().to_owned());
@@ -230,7 +240,8 @@ impl App {
         config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
         let lanes = streams.all().iter().map(|stream| Arc::clone(&stream.lane)).collect();
         let ends = spool.as_ref().map(|spool| spool.spools()).zip(words);
-        let forward = Forward::start(config.forward, intake, post, ends, lanes)
+        let control = Control::start(config.sse).map_err(StartError::Control)?;
+        let forward = Forward::start(config.forward, intake, post, ends, lanes, control.gates())
             .map_err(StartError::Forward)?;
 
         let ends = outlets
@@ -280,6 +291,7 @@ impl App {
             spool,
             volume,
             keys,
+            control,
             admin,
             emulator,
         })

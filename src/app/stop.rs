@@ -54,6 +54,7 @@ impl App {
             spool,
             volume,
             keys,
+            control,
             admin,
             emulator,
             ..
@@ -100,6 +101,7 @@ impl App {
             ingest.join();
         }
         let records_lost = name_losses(&streams);
+        control.stop();
         if let Some(keys) = keys {
             keys.stop();
         }

@@ -65,9 +65,10 @@ fn emulator_of(config: &app::Config, data_dir: PathBuf) -> embedded::Config {
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Ingest(ingest::StartError::Token(_)) => Exit::Configuration,
-        StartError::Emulator(_) | StartError::Ingest(_) | StartError::Forward(_) => {
-            Exit::Unavailable
-        }
+        StartError::Emulator(_)
+        | StartError::Ingest(_)
+        | StartError::Forward(_)
+        | StartError::Control(_) => Exit::Unavailable,
         StartError::Spool(spool::StartError::InUse { .. }) => Exit::Unavailable,
         StartError::Spool(spool::StartError::Volatile { .. }) => Exit::Configuration,
         StartError::Spool(spool::StartError::Io { .. }) => Exit::Io,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::aws::{Credentials, Upstream, key_region};
-use crate::encryption::keys;
+use crate::encryption::{keys, sse};
 use crate::ingest::{
     AnyStream, Delimiter, Framing, Oversize, RepeatsConfig, StreamConfig, StreamSettings,
 };
@@ -137,6 +137,7 @@ impl Default for Draft {
                 ingest: ingest::Config::default(),
                 spool: None,
                 keys: None,
+                sse: sse::Config::default(),
                 forward: forward::Config::default(),
                 admin: admin::Config::default(),
                 telemetry: telemetry::Config::default(),

@@ -15,6 +15,7 @@ use super::firehose::Firehose;
 use super::status::StreamStatus;
 use super::thread::{OpenSpool, Order, SpoolEnds, Thread};
 use crate::aws::BadUpstream;
+use crate::gate::Gates;
 use crate::pipeline::{Intake, Lane, Post};
 use crate::spool::{Spools, Words};
 
@@ -72,7 +73,8 @@ impl std::error::Error for StartError {
 impl Forward {
     /// Starts the forward thread. What it can not send goes to `spool`, and comes back from there.
     ///
-    /// `streams` are those that may have a backlog there: each is asked for it at once.
+    /// `streams` are those that may have a backlog there: each is asked for it at once. `gates` say of each
+    /// stream where its records go and whether they may.
     ///
     /// # Errors
     /// When the configuration names something that can not be used, or there is no thread to be had.
@@ -82,12 +84,13 @@ impl Forward {
         post: Post,
         spool: Option<(Spools, Words)>,
         streams: Vec<Arc<Lane>>,
+        gates: Gates,
     ) -> Result<Self, StartError> {
         let spool = spool.map(|(spools, words)| {
             let open: OpenSpool = Box::new(move |lane| spools.open(lane));
             SpoolEnds { open, words, streams }
         });
-        Self::start_with(config, intake, post, spool)
+        Self::start_with(config, intake, post, spool, gates)
     }
 
     /// Starts it with the ends of any spool.
@@ -96,6 +99,7 @@ impl Forward {
         intake: Intake,
         post: Post,
         spool: Option<SpoolEnds>,
+        gates: Gates,
     ) -> Result<Self, StartError> {
         let firehose = Firehose::new(&config).map_err(StartError::Upstream)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -108,8 +112,16 @@ impl Forward {
         let thread = std::thread::Builder::new()
             .name("forward".to_owned())
             .spawn(move || {
-                let thread =
-                    Thread { config, firehose, intake, spool, post, orders: order, statuses };
+                let thread = Thread {
+                    config,
+                    firehose,
+                    intake,
+                    spool,
+                    gates,
+                    post,
+                    orders: order,
+                    statuses,
+                };
                 thread.run(&runtime);
                 // A look-up of a name that is under way is not waited for.
                 runtime.shutdown_background();

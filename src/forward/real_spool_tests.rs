@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::spool_model_tests::{record, service};
 use super::tests::{MS, SOON, block_on, config};
 use super::*;
+use crate::gate::Gates;
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outlet, Piece, Receipt, handoff, post};
 use crate::record::StreamName;
@@ -70,7 +71,8 @@ impl Life {
         assert!(!spool.was_unclean());
         let spools = Some((spool.spools(), words));
         let streams = vec![Arc::clone(&lane)];
-        let forward = Forward::start(config, intake, post, spools, streams).unwrap();
+        let forward =
+            Forward::start(config, intake, post, spools, streams, Gates::unminded()).unwrap();
         let limits = crate::pipeline::Limits { linger: MS * 30, ..limits() };
         Self {
             forward,

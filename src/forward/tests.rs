@@ -9,6 +9,7 @@ use super::thread::SpoolEnds;
 use super::*;
 use crate::aws::Credentials;
 use crate::embedded::{self, Emulator, Faults};
+use crate::gate::Gates;
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, handoff, post};
 
@@ -46,7 +47,7 @@ impl Rig {
     pub(super) fn with_spool(config: Config, lane: Arc<Lane>, spool: Option<SpoolEnds>) -> Self {
         let (mut outlets, intake) = handoff(1, 1_024);
         let (post, mut boxes) = post(1);
-        let forward = Forward::start_with(config, intake, post, spool).unwrap();
+        let forward = Forward::start_with(config, intake, post, spool, Gates::unminded()).unwrap();
         let book = Book::new(boxes.remove(0));
         Self { forward, outlet: outlets.remove(0), lane, book }
     }

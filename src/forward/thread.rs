@@ -25,6 +25,7 @@ use super::spooling::Spooling;
 use super::status::{StreamState, StreamStatus};
 use super::worker::{Shared, Worker};
 use super::{Config, Statuses};
+use crate::gate::Gates;
 use crate::pipeline::{Intake, Lane, Post};
 use crate::record::StreamName;
 use crate::spool::{StreamSpool, Word, Words};
@@ -106,6 +107,7 @@ pub(super) struct Thread {
     pub(super) firehose: Firehose,
     pub(super) intake: Intake,
     pub(super) spool: Option<SpoolEnds>,
+    pub(super) gates: Gates,
     pub(super) post: Post,
     pub(super) orders: watch::Receiver<Order>,
     pub(super) statuses: watch::Sender<Statuses>,
@@ -141,6 +143,7 @@ impl Thread {
             config: self.config,
             shared,
             open_spool,
+            gates: self.gates,
             statuses: self.statuses,
             entrances: HashMap::new(),
             workers: JoinSet::new(),
@@ -193,6 +196,7 @@ struct Streams {
     config: Config,
     shared: Shared,
     open_spool: Option<OpenSpool>,
+    gates: Gates,
     statuses: watch::Sender<Statuses>,
     entrances: HashMap<StreamName, Entrance>,
     workers: JoinSet<()>,
@@ -264,6 +268,7 @@ impl Streams {
                 delivers_backlog: self.config.stop_delivers_backlog,
             },
             metrics,
+            gate: self.gates.open(&stream),
             report: Report::new(stream.clone()),
             reason: None,
             last_success_at: None,

@@ -27,6 +27,7 @@ use super::spooling::Spooling;
 use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
 use crate::aws::CallError;
+use crate::gate::Gate;
 use crate::pipeline::{Lane, Post};
 use crate::record::StreamName;
 use crate::spool::Word;
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     pub(super) stops: Stops,
     pub(super) metrics: StreamMetrics,
     pub(super) report: Report,
+    /// Where its records go, and whether they may.
+    pub(super) gate: Gate,
     pub(super) reason: Option<Reason>,
     pub(super) last_success_at: Option<Instant>,
     pub(super) random: fastrand::Rng,

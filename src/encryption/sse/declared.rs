@@ -1,0 +1,136 @@
+//! What somebody declares of a stream: where its records go, what its encryption is to be, and who sees to it.
+//!
+//! Plain values. They decide nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where the records of a stream are to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// Where the service says: it is asked what the source of the delivery stream is.
+    #[default]
+    Auto,
+    /// Into the delivery stream, without a question.
+    Firehose,
+    /// Into this Kinesis data stream, by its name or its ARN, without a question.
+    Kinesis(Arc<str>),
+}
+
+/// What follows when a stream is not known to be encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Nothing: the service is not even asked.
+    Ignore,
+    /// It is shown, counted and logged.
+    #[default]
+    Report,
+    /// Its records wait, sealed, until it is.
+    Require,
+}
+
+impl Policy {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Report => "report",
+            Self::Require => "require",
+        }
+    }
+}
+
+/// The key that a stream is to be encrypted under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The service's own: for a data stream that is `alias/aws/kinesis`.
+    AwsOwned,
+    /// This one of the customer: an ARN, and for a data stream an id or an alias too.
+    Customer(Arc<str>),
+}
+
+/// The word for the service's own key.
+pub(super) const AWS_OWNED: &str = "aws-owned";
+
+impl Key {
+    /// The key that `text` names, if it can be one of any stream.
+    ///
+    /// # Errors
+    /// [`BadKey`] when it is neither `aws-owned` nor looks like the name of a KMS key.
+    pub fn parse(text: &str) -> Result<Self, BadKey> {
+        if text == AWS_OWNED {
+            return Ok(Self::AwsOwned);
+        }
+        let is_arn = text.starts_with("arn:")
+            && text.split(':').nth(2) == Some("kms")
+            && (text.contains(":key/") || text.contains(":alias/"));
+        let is_alias = text.strip_prefix("alias/").is_some_and(|name| !name.is_empty());
+        let is_id = text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+            || text.starts_with("mrk-");
+        if is_arn || is_alias || is_id { Ok(Self::Customer(text.into())) } else { Err(BadKey) }
+    }
+
+    /// Whether a delivery stream can have it: only the ARN of a key will do there.
+    #[must_use]
+    pub fn is_for_firehose(&self) -> bool {
+        match self {
+            Self::AwsOwned => true,
+            Self::Customer(name) => name.starts_with("arn:") && name.contains(":key/"),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AwsOwned => f.write_str(AWS_OWNED),
+            Self::Customer(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A text names no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadKey;
+
+impl fmt::Display for BadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a key is \"{AWS_OWNED}\", the ARN of a KMS key, or for a Kinesis data stream also alias/… or a \
+             key id"
+        )
+    }
+}
+
+impl std::error::Error for BadKey {}
+
+/// What the encryption of a stream is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Encrypted under this key.
+    Encrypted(Key),
+    /// Not encrypted.
+    Plain,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encrypted(key) => write!(f, "encrypted under {key}"),
+            Self::Plain => f.write_str("not encrypted"),
+        }
+    }
+}
+
+/// What is declared of one stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Where its records go.
+    pub destination: Destination,
+    /// What follows when it is not known to be encrypted.
+    pub policy: Policy,
+    /// What this process is to see to, if it is the stream's owner. Nobody else changes a stream.
+    pub manage: Option<Target>,
+}
