@@ -1,6 +1,7 @@
 //! The control of the streams: where their records go, and whether they are encrypted at the service.
 
 mod declared;
+mod direct;
 mod handle;
 mod status;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use declared::{BadKey, Declared, Destination, Key, Policy, Target};
+pub use direct::{Described, Direct};
 pub use handle::{Change, ChangeRefused, Changed, Control, StartError, Watcher};
 pub use status::{Records, State, StreamStatus};
 
