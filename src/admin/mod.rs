@@ -41,6 +41,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Whether `listen` may be off loopback without a token.
     pub allow_unprotected: bool,
+    /// Whether the encryption of streams can be changed here.
+    pub manage_encryption: bool,
     /// The most open connections.
     pub connections_max: usize,
 }
@@ -52,6 +54,7 @@ impl Default for Config {
             health_listen: None,
             token_file: None,
             allow_unprotected: false,
+            manage_encryption: false,
             connections_max: 256,
         }
     }

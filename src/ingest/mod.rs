@@ -69,6 +69,8 @@ pub struct Config {
     pub durable_wait: Duration,
     /// What `Retry-After` says when there is no room, in whole seconds.
     pub retry_after: Duration,
+    /// Whether applications may start and stop the encryption of streams.
+    pub allow_encryption_calls: bool,
     /// The Region that stream ARNs are shown with, where it is known.
     pub region: Option<String>,
     /// The window in which a repeated `amz-sdk-invocation-id` gets the first answer. Off when `None`.
@@ -182,6 +184,7 @@ impl Default for Config {
             delivered_wait: Duration::from_secs(5),
             durable_wait: Duration::from_secs(10),
             retry_after: Duration::from_secs(1),
+            allow_encryption_calls: false,
             region: None,
             repeats: None,
             streams: Vec::new(),
