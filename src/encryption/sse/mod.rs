@@ -1,9 +1,16 @@
 //! The control of the streams: where their records go, and whether they are encrypted at the service.
 
+mod calls;
 mod declared;
 mod direct;
+mod guard;
 mod handle;
+mod machine;
+mod observed;
+mod owner;
 mod status;
+mod trouble;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,258 @@
+//! What the service says of a stream, in words that hold for delivery streams and data streams alike. Pure.
+
+use std::sync::Arc;
+
+use super::declared::{Key, Target};
+use super::status::State;
+
+/// What one round of questions has brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Description {
+    /// Where the records of the stream go.
+    pub(super) place: Place,
+    /// What the delivery stream reads from, as the service writes it.
+    pub(super) source: Option<Arc<str>>,
+    /// The status of the stream that the records go into.
+    pub(super) status: Arc<str>,
+    pub(super) observed: Observed,
+}
+
+/// Where the records of a stream go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Into the delivery stream.
+    Firehose,
+    /// Into the data stream that it reads from.
+    Kinesis {
+        /// Its ARN, or its name.
+        id: Arc<str>,
+        /// The most bytes of a record with its key.
+        record_bytes_max: usize,
+    },
+    /// It reads from something that takes no records from here.
+    Nowhere,
+}
+
+/// The most bytes of a data stream's record with its key, when nobody said otherwise. Source: the service.
+pub(super) const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
+
+/// The encryption of a stream, as the service says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Observed {
+    pub(super) sse: Sse,
+    /// The key that the service names.
+    pub(super) key: Option<Key>,
+    /// Why the last change failed.
+    pub(super) failure: Option<Failure>,
+    /// Whether a change can be asked for now.
+    pub(super) is_changeable: bool,
+}
+
+/// The status of a stream's encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sse {
+    Disabled,
+    Enabling,
+    Enabled,
+    EnablingFailed,
+    Disabling,
+    DisablingFailed,
+    /// A status that nobody foresaw.
+    Other,
+}
+
+/// Why a change failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The service's type, such as `KMS_ACCESS_DENIED`.
+    pub(super) kind: Arc<str>,
+    /// Its details.
+    pub(super) details: Arc<str>,
+}
+
+impl Sse {
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 7] = [
+        Self::Disabled,
+        Self::Enabling,
+        Self::Enabled,
+        Self::EnablingFailed,
+        Self::Disabling,
+        Self::DisablingFailed,
+        Self::Other,
+    ];
+
+    /// What Firehose's word means. A stream that says nothing of its encryption has none.
+    pub(super) fn of(status: Option<&str>) -> Self {
+        match status {
+            None | Some("DISABLED") => Self::Disabled,
+            Some("ENABLING") => Self::Enabling,
+            Some("ENABLED") => Self::Enabled,
+            Some("ENABLING_FAILED") => Self::EnablingFailed,
+            Some("DISABLING") => Self::Disabling,
+            Some("DISABLING_FAILED") => Self::DisablingFailed,
+            Some(_) => Self::Other,
+        }
+    }
+
+    /// The state that is shown for it.
+    pub(super) const fn state(self) -> State {
+        match self {
+            Self::Disabled => State::Disabled,
+            Self::Enabling => State::Enabling,
+            Self::Enabled => State::Enabled,
+            Self::EnablingFailed => State::EnablingFailed,
+            Self::Disabling => State::Disabling,
+            Self::DisablingFailed => State::DisablingFailed,
+            Self::Other => State::Unknown,
+        }
+    }
+
+    /// Whether it ends by itself.
+    pub(super) const fn is_passing(self) -> bool {
+        matches!(self, Self::Enabling | Self::Disabling)
+    }
+}
+
+/// What has to be done for a stream to be what it is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing: it is.
+    Nothing,
+    /// A change is under way: it has to be waited for.
+    Patience,
+    /// Encryption is to be started, or the key to be changed.
+    Start,
+    /// Encryption is to be stopped.
+    Stop,
+}
+
+impl Observed {
+    /// What has to be done for it to become `target`.
+    pub(super) fn need(&self, target: &Target) -> Need {
+        if self.sse.is_passing() {
+            return Need::Patience;
+        }
+        let need = match (target, self.sse) {
+            (Target::Encrypted(key), Sse::Enabled | Sse::DisablingFailed) => {
+                if self.has_key(key) == Some(false) { Need::Start } else { Need::Nothing }
+            }
+            (Target::Encrypted(_), Sse::Disabled | Sse::EnablingFailed) => Need::Start,
+            (Target::Plain, Sse::Enabled | Sse::EnablingFailed | Sse::DisablingFailed) => {
+                Need::Stop
+            }
+            (Target::Plain, Sse::Disabled) => Need::Nothing,
+            (_, Sse::Other | Sse::Enabling | Sse::Disabling) => Need::Patience,
+        };
+        if matches!(need, Need::Start | Need::Stop) && !self.is_changeable {
+            return Need::Patience;
+        }
+        need
+    }
+
+    /// Whether it is encrypted under `key`. Nothing when that can not be told: an alias says nothing of the key
+    /// behind it.
+    pub(super) fn has_key(&self, key: &Key) -> Option<bool> {
+        match (key, &self.key) {
+            (Key::AwsOwned, Some(Key::AwsOwned)) => Some(true),
+            (Key::AwsOwned, Some(Key::Customer(_))) | (Key::Customer(_), Some(Key::AwsOwned)) => {
+                Some(false)
+            }
+            (Key::Customer(wanted), Some(Key::Customer(named))) => is_same_key(wanted, named),
+            // Older streams name no key.
+            (_, None) => None,
+        }
+    }
+}
+
+/// Whether two names are of the same key, if they can be compared.
+fn is_same_key(a: &str, b: &str) -> Option<bool> {
+    let (a, b) = (KeyName::of(a), KeyName::of(b));
+    match (a, b) {
+        (KeyName::Alias(a), KeyName::Alias(b)) => Some(a == b),
+        (KeyName::Id(a), KeyName::Id(b)) => Some(a == b),
+        (KeyName::Alias(_), KeyName::Id(_)) | (KeyName::Id(_), KeyName::Alias(_)) => None,
+    }
+}
+
+/// The part of a key's name that tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyName<'a> {
+    Alias(&'a str),
+    Id(&'a str),
+}
+
+impl<'a> KeyName<'a> {
+    fn of(name: &'a str) -> Self {
+        // In an ARN it stands behind the account.
+        let resource = if name.starts_with("arn:") {
+            name.splitn(6, ':').nth(5).unwrap_or(name)
+        } else {
+            name
+        };
+        match resource.strip_prefix("alias/") {
+            Some(alias) => Self::Alias(alias),
+            None => Self::Id(resource.strip_prefix("key/").unwrap_or(resource)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "arn:aws:kms:eu-west-1:1:key/00000000-0000-0000-0000-000000000001";
+
+    fn observed(sse: Sse, key: Option<Key>) -> Observed {
+        Observed { sse, key, failure: None, is_changeable: true }
+    }
+
+    fn customer(name: &str) -> Key {
+        Key::Customer(name.into())
+    }
+
+    #[test]
+    fn what_is_needed_follows_from_what_is_and_what_is_meant() {
+        let encrypted = Target::Encrypted(customer(KEY));
+        let owned = Target::Encrypted(Key::AwsOwned);
+        let table = [
+            (Sse::Disabled, Need::Start, Need::Nothing),
+            (Sse::Enabling, Need::Patience, Need::Patience),
+            (Sse::Enabled, Need::Nothing, Need::Stop),
+            (Sse::EnablingFailed, Need::Start, Need::Stop),
+            (Sse::Disabling, Need::Patience, Need::Patience),
+            (Sse::DisablingFailed, Need::Nothing, Need::Stop),
+            (Sse::Other, Need::Patience, Need::Patience),
+        ];
+        assert_eq!(table.map(|(sse, ..)| sse), Sse::ALL);
+        for (sse, for_encrypted, for_plain) in table {
+            let seen = observed(sse, Some(customer(KEY)));
+            assert_eq!(seen.need(&encrypted), for_encrypted, "{sse:?}");
+            assert_eq!(seen.need(&Target::Plain), for_plain, "{sse:?}");
+            let busy = Observed { is_changeable: false, ..seen.clone() };
+            let changes = |need| matches!(need, Need::Start | Need::Stop);
+            assert!(!changes(busy.need(&encrypted)) && !changes(busy.need(&Target::Plain)));
+        }
+        let enabled = observed(Sse::Enabled, Some(customer(KEY)));
+        assert_eq!(enabled.need(&owned), Need::Start, "another key is a change");
+    }
+
+    #[test]
+    fn names_of_keys_are_compared_only_where_they_can_be() {
+        let id = "00000000-0000-0000-0000-000000000001";
+        assert_eq!(is_same_key(KEY, KEY), Some(true));
+        assert_eq!(is_same_key(KEY, id), Some(true));
+        assert_eq!(is_same_key(KEY, "00000000-0000-0000-0000-000000000002"), Some(false));
+        assert_eq!(is_same_key("alias/a", "arn:aws:kms:eu-west-1:1:alias/a"), Some(true));
+        assert_eq!(is_same_key("alias/a", "alias/b"), Some(false));
+        assert_eq!(is_same_key("alias/a", KEY), None);
+        // What can not be compared is left alone: a change for every look would use up the day's calls.
+        let seen = observed(Sse::Enabled, Some(customer(KEY)));
+        assert_eq!(seen.need(&Target::Encrypted(customer("alias/a"))), Need::Nothing);
+        assert_eq!(
+            observed(Sse::Enabled, None).need(&Target::Encrypted(Key::AwsOwned)),
+            Need::Nothing
+        );
+    }
+}
