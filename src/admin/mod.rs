@@ -4,13 +4,15 @@
 //! way: heads, bodies, answers and connections are bounded. No stage is imported; what is shown and what can
 //! be done is handed in by `app` as [`Sources`].
 //!
-//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/log-level`,
-//! `/v1/dead-letters/{stream}/replay`, `/quitquitquit` and a page at `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
-//! `listen` is not on loopback, everything but the first three does, unless the configuration allows it.
+//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/streams/{stream}/encryption`,
+//! `/v1/log-level`, `/v1/dead-letters/{stream}/replay`, `/quitquitquit` and a page at `/`. On `health_listen` the
+//! first three alone. What changes something needs the bearer token; where `listen` is not on loopback,
+//! everything but the first three does, unless the configuration allows it.
 
 mod accept;
 mod body;
 mod connection;
+mod encryption;
 mod endpoints;
 mod human;
 pub mod metrics;
@@ -22,6 +24,9 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use encryption::{
+    Encryption, EncryptionAnswer, EncryptionChange, EncryptionChanged, EncryptionRefused,
+};
 pub use endpoints::Sources;
 pub use metrics::METRICS;
 pub use replay::{Replay, ReplayAnswer, ReplayRefused, ReplayRequest};
