@@ -5,6 +5,7 @@ mod connection;
 mod decode;
 mod firehose_api;
 mod firehose_json;
+mod firehose_streams;
 mod level;
 mod lines;
 mod listen;
@@ -18,6 +19,7 @@ mod response;
 mod server;
 mod service;
 mod shared;
+mod stream_control;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,9 @@ use crate::record::{Ack, StreamName};
 
 pub use metrics::METRICS;
 pub use server::{Ends, Ingest, StartError};
+pub use stream_control::{
+    CallAnswer, CallFailed, EncryptionCall, EncryptionFacts, StreamControl, StreamFacts,
+};
 pub use streams::{Aside, Opener, SetAside, SpoolEnds, Stream, Streams};
 
 /// The data listener and everything that bounds it.
