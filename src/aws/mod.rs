@@ -5,6 +5,7 @@
 mod arn;
 mod backoff;
 mod failure;
+mod kept_answer;
 mod short;
 mod transport;
 mod way;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 pub use arn::{is_data_stream_arn, key_region};
 pub(crate) use backoff::Backoff;
 pub(crate) use failure::{CallError, Unready, failure};
+pub(crate) use kept_answer::KeptAnswer;
 pub(crate) use short::ShortAnswers;
 use transport::http_client;
 pub(crate) use way::Way;

@@ -5,15 +5,20 @@
 use std::sync::Arc;
 
 use super::Config;
-use super::declared::{Destination, Target};
+use super::declared::{Destination, Key, Target};
 use super::handle::ChangeRefused;
+use super::observed::{Need, Place};
+use super::service::{Service, kind_of};
 use super::status::State;
+use super::trouble::Trouble;
 use crate::aws::BadUpstream;
 use crate::record::StreamName;
 
 /// The way to the service for one question at a time.
 #[derive(Debug)]
-pub struct Direct {}
+pub struct Direct {
+    service: Service,
+}
 
 /// What the service says of a stream now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub struct Described {
     /// What the delivery stream reads from, as the service writes it: `DirectPut`, `KinesisStreamAsSource`, …
     /// Nothing when only the data stream was asked.
     pub source: Option<Arc<str>>,
+    /// Whether records can be delivered to it from here.
+    pub takes_records: bool,
     /// The data stream that records go into, by its ARN or its name, if that is so.
     pub data_stream: Option<Arc<str>>,
     /// The most bytes of a record with its key there.
@@ -30,7 +37,7 @@ pub struct Described {
     /// Its encryption.
     pub state: State,
     /// The key that the service names.
-    pub key: Option<Arc<str>>,
+    pub key: Option<Key>,
     /// Why the last change failed: the service's type and its details.
     pub failure: Option<(Arc<str>, Arc<str>)>,
 }
@@ -40,8 +47,8 @@ impl Direct {
     ///
     /// # Errors
     /// When the proxy, the CA file or an endpoint of the configuration can not be used.
-    pub fn new(_config: &Config) -> Result<Self, BadUpstream> {
-        Ok(Self {})
+    pub fn new(config: &Config) -> Result<Self, BadUpstream> {
+        Ok(Self { service: Service::new(config)? })
     }
 
     /// Asks about a stream.
@@ -50,10 +57,24 @@ impl Direct {
     /// [`ChangeRefused`], with the service's code and words.
     pub async fn describe(
         &self,
-        _stream: &StreamName,
-        _destination: &Destination,
+        stream: &StreamName,
+        destination: &Destination,
     ) -> Result<Described, ChangeRefused> {
-        Err(ChangeRefused::Stopping)
+        let described = self.service.describe(stream, destination).await.map_err(refused)?;
+        let (data_stream, record_bytes_max) = match described.place.clone() {
+            Place::Kinesis { id, record_bytes_max } => (Some(id), Some(record_bytes_max)),
+            Place::Firehose | Place::Nowhere => (None, None),
+        };
+        Ok(Described {
+            source: described.source,
+            takes_records: described.place != Place::Nowhere,
+            data_stream,
+            record_bytes_max,
+            status: described.status,
+            state: described.observed.sse.state(),
+            key: described.observed.key,
+            failure: described.observed.failure.map(|failure| (failure.kind, failure.details)),
+        })
     }
 
     /// Makes the call that brings a stream to `target`, and gives its name; nothing when it is there already.
@@ -62,10 +83,40 @@ impl Direct {
     /// [`ChangeRefused`], and nothing has changed, but for [`ChangeRefused::Unanswered`].
     pub async fn change(
         &self,
-        _stream: &StreamName,
-        _destination: &Destination,
-        _target: &Target,
+        stream: &StreamName,
+        destination: &Destination,
+        target: &Target,
     ) -> Result<Option<&'static str>, ChangeRefused> {
-        Err(ChangeRefused::Stopping)
+        let described = self.service.describe(stream, destination).await.map_err(refused)?;
+        let (place, observed) = (&described.place, &described.observed);
+        match (place, target) {
+            (Place::Nowhere, _) => {
+                let why = "the stream's source is one whose encryption is not minded here";
+                return Err(ChangeRefused::Impossible(why.to_owned()));
+            }
+            (Place::Firehose, Target::Encrypted(key)) if !key.is_for_firehose() => {
+                let why = format!("a delivery stream needs the ARN of a key, and {key} is none");
+                return Err(ChangeRefused::Impossible(why));
+            }
+            _ => {}
+        }
+        match observed.need(target) {
+            Need::Nothing => Ok(None),
+            Need::Patience => Err(ChangeRefused::Busy(format!(
+                "the stream is {} and its encryption {}; ask again when that is over",
+                described.status,
+                observed.sse.state().as_str()
+            ))),
+            Need::Start | Need::Stop => {
+                let change = self.service.change(stream, place, target, Some(observed));
+                change.await.map_err(refused)?;
+                Ok(Some(kind_of(target).name(place)))
+            }
+        }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn refused(trouble: Trouble) -> ChangeRefused {
+    ChangeRefused::of(&trouble)
 }

@@ -83,13 +83,9 @@ impl Guard {
         self.since
     }
 
-    /// When an answer last said: encrypted.
-    pub(super) const fn confirmed_at(&self) -> Option<Instant> {
-        self.confirmed_at
-    }
-
     /// Whether answers have denied what the service says.
-    pub(super) const fn is_contradicted(&self) -> bool {
+    #[cfg(test)]
+    const fn is_contradicted(&self) -> bool {
         self.contradictions > 0
     }
 

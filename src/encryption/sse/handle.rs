@@ -4,10 +4,21 @@
 
 use std::fmt;
 use std::io;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::Config;
+use tokio::sync::oneshot;
+
+use super::book::{Book, Shared};
 use super::declared::Target;
+use super::file::Store;
+use super::owner::Now;
+use super::service::Service;
 use super::status::StreamStatus;
+use super::thread::Thread;
+use super::trouble::{Class, Trouble};
+use super::{Config, metrics};
 use crate::aws::BadUpstream;
 use crate::gate::Gates;
 use crate::record::StreamName;
@@ -16,11 +27,16 @@ use crate::record::StreamName;
 #[derive(Debug)]
 pub struct Control {
     watcher: Watcher,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Looks at the streams and changes them, from anywhere. Cloning gives another view of the same control.
 #[derive(Debug, Clone)]
-pub struct Watcher {}
+pub struct Watcher {
+    shared: Arc<Shared>,
+    /// Lives as long as the thread.
+    alive: Weak<()>,
+}
 
 /// Why there is no control.
 #[derive(Debug)]
@@ -77,7 +93,10 @@ pub enum ChangeRefused {
     /// A change is under way, or the stream is not `ACTIVE`.
     Busy(String),
     /// The calls of the last 24 hours are used up, by our count or the service's.
-    TooManyCalls(String),
+    TooManyCalls {
+        /// When the next one is free, as far as that is known.
+        retry_after_seconds: Option<u64>,
+    },
     /// The service refuses it, by its code and words.
     Service {
         /// The code.
@@ -95,10 +114,14 @@ impl fmt::Display for ChangeRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownStream => f.write_str("no stream of that name is configured"),
-            Self::Impossible(why)
-            | Self::Busy(why)
-            | Self::TooManyCalls(why)
-            | Self::Unanswered(why) => f.write_str(why),
+            Self::Impossible(why) | Self::Busy(why) | Self::Unanswered(why) => f.write_str(why),
+            Self::TooManyCalls { retry_after_seconds: None } => {
+                f.write_str("the calls that the service allows in 24 hours are used up")
+            }
+            Self::TooManyCalls { retry_after_seconds: Some(seconds) } => write!(
+                f,
+                "the calls that the service allows in 24 hours are used up; the next one is free in {seconds} s"
+            ),
             Self::Service { code, message } => write!(f, "{code}: {message}"),
             Self::Stopping => f.write_str("the process stops; ask again when that is over"),
         }
@@ -107,19 +130,69 @@ impl fmt::Display for ChangeRefused {
 
 impl std::error::Error for ChangeRefused {}
 
+impl ChangeRefused {
+    /// What a failed call means to who asked for it.
+    pub(super) fn of(trouble: &Trouble) -> Self {
+        match trouble.class {
+            Class::Unanswered => Self::Unanswered(format!(
+                "the service gave no answer, so that it may be done or not: {}",
+                trouble.sentence()
+            )),
+            Class::Limit => Self::TooManyCalls { retry_after_seconds: None },
+            Class::Busy => Self::Busy(trouble.sentence().to_string()),
+            Class::Passing | Class::NotFound | Class::Operator => Self::Service {
+                code: trouble.code.to_string(),
+                message: trouble.message.to_string(),
+            },
+        }
+    }
+}
+
 impl Control {
     /// Starts the thread, which asks about each stream that it has to know more of.
     ///
     /// # Errors
     /// When the configuration names something that can not be used, or there is no thread to be had.
-    pub fn start(_config: Config) -> Result<Self, StartError> {
-        Ok(Self { watcher: Watcher {} })
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let service = Service::new(&config).map_err(StartError::Upstream)?;
+        let store = Store::new(config.dir.as_deref());
+        let is_owner = config.streams.values().chain([&config.others]).any(|s| s.manage.is_some());
+        if is_owner && !store.is_kept() {
+            tracing::warn!(
+                "this process sees to the encryption of streams and has no directory: how many calls it made in \
+                 the last 24 hours is forgotten with it"
+            );
+        }
+        let book = Book::new(config, store.read(), Instant::now());
+        let shared = Arc::new(Shared::new(book));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let life = Arc::new(());
+        let alive = Arc::downgrade(&life);
+        let threads = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let _life = life;
+                Thread::new(threads, service, store).run(&runtime);
+                // A name that is being looked up is not waited for.
+                runtime.shutdown_background();
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Self { watcher: Watcher { shared, alive }, thread: Some(thread) })
     }
 
     /// The gates for the forwarder.
     #[must_use]
     pub fn gates(&self) -> Gates {
-        Gates::unminded()
+        let shared = Arc::clone(&self.watcher.shared);
+        Gates::new(move |stream| {
+            let gate = shared.with(|book| book.open(stream, Instant::now()));
+            shared.wake.notify_one();
+            gate
+        })
     }
 
     /// Looks from elsewhere.
@@ -129,30 +202,60 @@ impl Control {
     }
 
     /// Ends the thread. Calls that are under way come to nothing.
-    pub fn stop(self) {}
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.watcher.shared.stop.notify_one();
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            // It has ended the process already, or ends this thread now.
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+    }
 }
 
 impl Watcher {
     /// How it stands with each stream that is minded, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {
-        Vec::new()
+        self.shared.with(|book| book.status(now()))
     }
 
     /// Shows the gauges of this room.
-    pub fn show_metrics(&self) {}
+    pub fn show_metrics(&self) {
+        metrics::show(&self.status(), Instant::now());
+    }
 
     /// Whether the thread is there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        true
+        self.alive.strong_count() > 0
     }
 
     /// Changes a stream's encryption, as a person asks: it is in force until a restart.
     ///
     /// # Errors
     /// [`ChangeRefused`], and nothing has changed, but for [`ChangeRefused::Unanswered`].
-    pub async fn change(&self, _change: Change) -> Result<Changed, ChangeRefused> {
-        Err(ChangeRefused::Stopping)
+    pub async fn change(&self, change: Change) -> Result<Changed, ChangeRefused> {
+        let (reply, answer) = oneshot::channel();
+        let Change { stream, target } = change;
+        self.shared.with(|book| book.order(&stream, target, reply, now()))?;
+        self.shared.wake.notify_one();
+        answer.await.unwrap_or(Err(ChangeRefused::Stopping))
     }
+}
+
+/// The time by both clocks.
+pub(super) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { at: Instant::now(), unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
 }

@@ -204,8 +204,8 @@ impl Machine {
         Kept { route, calls: self.calls.clone() }
     }
 
-    /// What is to be done now. What it says to do is under way then.
-    pub(super) fn next(&mut self, now: Now) -> Action {
+    /// What is to be done now. What it says to do is under way then. Nothing is asked unless `may_ask`.
+    pub(super) fn next(&mut self, now: Now, may_ask: bool) -> Action {
         self.guard.tick(now.at);
         let is_late = now.at.saturating_duration_since(self.opened_at) >= ROUTE_WAIT_MAX;
         if self.place.is_none() && is_late {
@@ -235,7 +235,7 @@ impl Machine {
             }
             Wish::Nothing(until) => until,
         };
-        if self.describe_at.is_some_and(|at| at <= now.at) {
+        if may_ask && self.describe_at.is_some_and(|at| at <= now.at) {
             self.describe_at = None;
             self.asking = Some(now.at);
             return Action::Describe;
@@ -243,9 +243,15 @@ impl Machine {
         Action::Nothing(self.due_at(until))
     }
 
-    /// The service has answered the question that was under way, or not.
-    pub(super) fn described(&mut self, result: Result<Description, Trouble>, now: Instant) {
-        let Some(asked_at) = self.asking.take() else { return };
+    /// The service has answered the question that was under way, or not. Says what became of a person's order,
+    /// if that ends it.
+    pub(super) fn described(
+        &mut self,
+        result: Result<Description, Trouble>,
+        now: Instant,
+    ) -> Option<Outcome> {
+        let asked_at = self.asking.take()?;
+        let mut outcome = None;
         match result {
             Ok(description) => {
                 let is_same = self.description.as_ref().is_some_and(|(last, _)| {
@@ -265,6 +271,7 @@ impl Machine {
             }
             Err(trouble) => {
                 self.looks = self.looks.saturating_add(1);
+                outcome = self.owner.fail_order(&trouble);
                 self.trouble = Some(trouble);
                 if self.place.is_none() {
                     self.assume();
@@ -274,6 +281,7 @@ impl Machine {
         self.refresh(now);
         let next = self.next_look();
         self.describe_at = next.map(|wait| now + wait);
+        outcome
     }
 
     /// A call came back. Says what became of a person's order, if it was one.

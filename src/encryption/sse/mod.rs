@@ -1,14 +1,36 @@
 //! The control of the streams: where their records go, and whether they are encrypted at the service.
+//!
+//! ```text
+//!  Config: what is declared ─► book ─► machine (one for each stream): guard, owner, calls
+//!                               │  ▲              │ Guidance          │ Action
+//!           gates, watcher ◄────┘  │ Seen         ▼                   ▼
+//!           (forward, admin)       └────────── the gate        thread ─► service: firehose, kinesis
+//!                                                                 └────► file: what survives a restart
+//! ```
+//!
+//! What decides is pure and is given the time: `guard` says whether a stream is known to be encrypted,
+//! `owner` brings it to what it is meant to be, `machine` joins both with where the records go and when the
+//! service is asked next. Each has its diagram. The thread asks a few questions a second at most, since all
+//! sidecars of an account share five, and makes no change that was neither declared nor ordered. `direct` is
+//! the same for the command line, without a thread.
 
+mod book;
 mod calls;
 mod declared;
 mod direct;
+mod file;
+mod firehose;
 mod guard;
 mod handle;
+mod kinesis;
+mod lines;
 mod machine;
+mod metrics;
 mod observed;
 mod owner;
+mod service;
 mod status;
+mod thread;
 mod trouble;
 mod words;
 
@@ -19,6 +41,7 @@ use std::time::Duration;
 pub use declared::{BadKey, Declared, Destination, Key, Policy, Target};
 pub use direct::{Described, Direct};
 pub use handle::{Change, ChangeRefused, Changed, Control, StartError, Watcher};
+pub use metrics::METRICS;
 pub use status::{Records, State, StreamStatus};
 
 use crate::aws::Upstream;

@@ -296,6 +296,11 @@ impl Owner {
         }
     }
 
+    /// The service could not be asked: an order ends with that.
+    pub(super) fn fail_order(&mut self, trouble: &Trouble) -> Option<Outcome> {
+        self.order.take().map(|_| Outcome::Failed(trouble.clone()))
+    }
+
     /// A change has ended when somebody who asked after it began sees none under way.
     fn settle_phase(&mut self, seen: Option<(&Observed, Instant)>) {
         if let (Phase::Changing(since), Some((seen, asked_at))) = (self.phase, seen)

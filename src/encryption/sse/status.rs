@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::declared::{Declared, Target};
+use super::declared::{Declared, Key, Target};
 use crate::gate::{Passage, Route};
 use crate::record::StreamName;
 
@@ -20,6 +20,8 @@ pub struct StreamStatus {
     pub route: Route,
     /// Whether that was assumed, since the service can not be asked.
     pub is_route_assumed: bool,
+    /// What the delivery stream reads from, as the service writes it, when it was asked.
+    pub source: Option<Arc<str>>,
     /// What the service says of its encryption, or the answers.
     pub state: State,
     /// Since when.
@@ -27,9 +29,9 @@ pub struct StreamStatus {
     /// One sentence about it.
     pub detail: Arc<str>,
     /// The key that the service names.
-    pub key: Option<Arc<str>>,
-    /// Why the last change failed, as the service says it.
-    pub failure: Option<Arc<str>>,
+    pub key: Option<Key>,
+    /// Why the last change failed: the service's type and its details.
+    pub failure: Option<(Arc<str>, Arc<str>)>,
     /// Whether records may leave.
     pub passage: Passage,
     /// Since when.
@@ -42,7 +44,7 @@ pub struct StreamStatus {
     pub described_at: Option<Instant>,
     /// When it is asked next.
     pub describe_at: Option<Instant>,
-    /// Why it can not be asked, if that is so.
+    /// Why it can not be asked or changed, if that is so.
     pub trouble: Option<Arc<str>>,
     /// How many calls that change the encryption are left of the last 24 hours, as far as this process counts.
     pub calls_left: u32,
