@@ -32,7 +32,12 @@ pub enum EncryptionRefused {
     /// A change is under way, or the stream is not active.
     Busy(String),
     /// The calls of the last 24 hours are used up.
-    TooManyCalls(String),
+    TooManyCalls {
+        /// In a sentence.
+        why: String,
+        /// When the next one is free, as far as that is known.
+        retry_after_seconds: Option<u64>,
+    },
     /// The service refuses it, by its code and words.
     Service {
         /// The code.
@@ -53,7 +58,7 @@ impl EncryptionRefused {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Impossible(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy(_) => StatusCode::CONFLICT,
-            Self::TooManyCalls(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyCalls { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Service { .. } => StatusCode::BAD_GATEWAY,
             Self::Unanswered(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -66,7 +71,7 @@ impl EncryptionRefused {
             Self::Malformed(_) => "bad_encryption",
             Self::Impossible(_) => "impossible",
             Self::Busy(_) => "busy",
-            Self::TooManyCalls(_) => "too_many_calls",
+            Self::TooManyCalls { .. } => "too_many_calls",
             Self::Service { .. } => "refused_by_service",
             Self::Unanswered(_) => "unanswered",
             Self::Stopping => "stopping",
@@ -81,7 +86,7 @@ impl fmt::Display for EncryptionRefused {
             Self::Malformed(why)
             | Self::Impossible(why)
             | Self::Busy(why)
-            | Self::TooManyCalls(why)
+            | Self::TooManyCalls { why, .. }
             | Self::Unanswered(why) => f.write_str(why),
             Self::Service { code, message } => write!(f, "{code}: {message}"),
             Self::Stopping => f.write_str("the process stops; ask again when that is over"),
@@ -114,8 +119,9 @@ pub struct Encryption {
 /// The most bytes of a request: the ARN of a key has at most 512.
 pub(super) const REQUEST_BYTES_MAX: usize = 4 * 1024;
 
-/// After how many seconds one may ask again when the calls of 24 hours are used up. They come back one by one.
-pub(super) const CALLS_RETRY_AFTER: &str = "3600";
+/// After how many seconds one may ask again when the calls of 24 hours are used up and it is not known when the
+/// next one is free. They come back one by one.
+pub(super) const CALLS_RETRY_AFTER: u64 = 3_600;
 
 const KNOWN: &str = "what is known is {\"state\":\"enabled\",\"key\":\"...\"}, with the key \"aws-owned\" when none \
                      is named, and {\"state\":\"disabled\"}";

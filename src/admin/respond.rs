@@ -196,8 +196,11 @@ impl Problem {
         match self {
             Self::MethodNotAllowed(endpoint) => with(answer, ALLOW, endpoint.allow()),
             Self::EncryptionNotManaged => with(answer, ALLOW, "GET, HEAD"),
-            Self::NotChanged(EncryptionRefused::TooManyCalls(_)) => {
-                with(answer, RETRY_AFTER, CALLS_RETRY_AFTER)
+            Self::NotChanged(EncryptionRefused::TooManyCalls { retry_after_seconds, .. }) => {
+                let mut answer = answer;
+                let seconds = retry_after_seconds.unwrap_or(CALLS_RETRY_AFTER);
+                answer.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+                answer
             }
             Self::NotChanged(EncryptionRefused::Stopping) => with(answer, RETRY_AFTER, "1"),
             Self::TokenMissing => with(answer, WWW_AUTHENTICATE, "Bearer realm=\"standpipe\""),

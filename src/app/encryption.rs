@@ -1,6 +1,7 @@
 //! The encryption of streams between those who mind it and those who show and change it: the admin listener and the
 //! Firehose protocol, each in its own words.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -93,7 +94,9 @@ fn refused(refused: ChangeRefused) -> EncryptionRefused {
         ChangeRefused::UnknownStream => EncryptionRefused::UnknownStream,
         ChangeRefused::Impossible(why) => EncryptionRefused::Impossible(why),
         ChangeRefused::Busy(why) => EncryptionRefused::Busy(why),
-        ChangeRefused::TooManyCalls(why) => EncryptionRefused::TooManyCalls(why),
+        ChangeRefused::TooManyCalls { retry_after_seconds } => {
+            EncryptionRefused::TooManyCalls { why: refused.to_string(), retry_after_seconds }
+        }
         ChangeRefused::Service { code, message } => EncryptionRefused::Service { code, message },
         ChangeRefused::Unanswered(why) => EncryptionRefused::Unanswered(why),
         ChangeRefused::Stopping => EncryptionRefused::Stopping,
@@ -105,7 +108,7 @@ fn failed(refused: ChangeRefused) -> CallFailed {
         ChangeRefused::UnknownStream => CallFailed::UnknownStream,
         ChangeRefused::Impossible(why) => CallFailed::Impossible(why),
         ChangeRefused::Busy(why) => CallFailed::InUse(why),
-        ChangeRefused::TooManyCalls(why) => CallFailed::TooMany(why),
+        ChangeRefused::TooManyCalls { .. } => CallFailed::TooMany(refused.to_string()),
         ChangeRefused::Service { code, message } => CallFailed::Service { code, message },
         ChangeRefused::Unanswered(why) => CallFailed::Unanswered(why),
         ChangeRefused::Stopping => CallFailed::Stopping,
@@ -147,8 +150,9 @@ fn shown(status: &StreamStatus) -> Value {
         "state": status.state.as_str(),
         "state_seconds": ago(status.since),
         "detail": &*status.detail,
-        "key": status.key.as_deref(),
-        "failure": status.failure.as_deref(),
+        "key": status.key.as_ref().map(ToString::to_string),
+        "failure": status.failure.as_ref().map(failure),
+        "source": status.source.as_deref(),
         "route": route(&status.route, status.is_route_assumed),
         "gate": gate(&status.passage),
         "gate_reason": gate_reason(&status.passage),
@@ -174,9 +178,9 @@ pub(super) fn members(status: &StreamStatus) -> serde_json::Map<String, Value> {
             "state": status.state.as_str(),
             "policy": status.declared.policy.as_str(),
             "managed": status.declared.manage.is_some() || status.by_hand.is_some(),
-            "key": status.key.as_deref(),
+            "key": status.key.as_ref().map(ToString::to_string),
             "detail": &*status.detail,
-            "failure": status.failure.as_deref(),
+            "failure": status.failure.as_ref().map(failure),
             "trouble": status.trouble.as_deref(),
             "records_confirmed": status.records.confirmed,
             "records_unencrypted": status.records.unencrypted,
@@ -256,27 +260,21 @@ fn facts(status: &StreamStatus) -> StreamFacts {
     };
     let encryption = as_service_says.map(|word| EncryptionFacts {
         status: word,
-        key_arn: status.key.clone().filter(|key| key.starts_with("arn:")),
-        failure: status.failure.as_deref().map(failure),
+        key_arn: match &status.key {
+            Some(Key::Customer(arn)) => Some(Arc::clone(arn)),
+            Some(Key::AwsOwned) | None => None,
+        },
+        failure: status.failure.clone(),
     });
     StreamFacts { data_stream: None, encryption }
 }
 
-/// The type and the details of a failure, which is told as `TYPE: details`.
-fn failure(told: &str) -> (std::sync::Arc<str>, std::sync::Arc<str>) {
-    let is_type =
-        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-    match told.split_once(": ") {
-        Some((kind, details)) if is_type(kind) => (kind.into(), details.into()),
-        _ if is_type(told) => (told.into(), told.into()),
-        _ => ("UNKNOWN_ERROR".into(), told.into()),
-    }
+fn failure((kind, details): &(Arc<str>, Arc<str>)) -> String {
+    if details.is_empty() { kind.to_string() } else { format!("{kind}: {details}") }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::encryption::sse::{Policy, Records};
     use crate::gate::DataStream;
@@ -289,6 +287,7 @@ mod tests {
             by_hand: None,
             route: Route::Firehose,
             is_route_assumed: false,
+            source: Some("DirectPut".into()),
             state: State::Enabled,
             since: now,
             detail: "the answers confirm it".into(),
@@ -359,8 +358,8 @@ mod tests {
     #[test]
     fn the_protocol_is_told_in_the_services_words() {
         let arn: Arc<str> = "arn:aws:kms:eu-west-1:111122223333:key/1".into();
-        let (state, key) = (State::EnablingFailed, Some(Arc::clone(&arn)));
-        let failure = Some("KMS_ACCESS_DENIED: the grant is gone".into());
+        let (state, key) = (State::EnablingFailed, Some(Key::Customer(Arc::clone(&arn))));
+        let failure = Some(("KMS_ACCESS_DENIED".into(), "the grant is gone".into()));
         let told = facts(&StreamStatus { state, key, failure, ..status() });
         let encryption = told.encryption.unwrap();
         assert_eq!((encryption.status, encryption.key_arn), ("ENABLING_FAILED", Some(arn)));

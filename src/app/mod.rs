@@ -82,6 +82,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     spool::METRICS,
     forward::METRICS,
     keys::METRICS,
+    sse::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,

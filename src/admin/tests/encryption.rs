@@ -17,7 +17,12 @@ pub(super) fn changed(change: &EncryptionChange) -> Result<EncryptionChanged, En
         ("bad", Some("malformed")) => Err(EncryptionRefused::Malformed(why())),
         ("bad", Some("impossible")) => Err(EncryptionRefused::Impossible(why())),
         ("bad", Some("busy")) => Err(EncryptionRefused::Busy(why())),
-        ("bad", Some("calls")) => Err(EncryptionRefused::TooManyCalls(why())),
+        ("bad", Some("calls")) => {
+            Err(EncryptionRefused::TooManyCalls { why: why(), retry_after_seconds: None })
+        }
+        ("bad", Some("calls 60 s")) => {
+            Err(EncryptionRefused::TooManyCalls { why: why(), retry_after_seconds: Some(60) })
+        }
         ("bad", Some("service")) => {
             Err(EncryptionRefused::Service { code: "KeyTrouble".to_owned(), message: why() })
         }
@@ -94,6 +99,8 @@ fn every_refusal_has_its_status_and_its_code() {
         assert_eq!((refused.status, &refused.json()["code"]), (status, &json!(code)));
         assert_eq!(refused.has("retry-after: 3600"), status == 429, "{}", refused.head);
     }
+    let known = put(&rig, "bad", Some(TOKEN), &key("calls 60 s"));
+    assert!(known.status == 429 && known.has("retry-after: 60"), "{}", known.head);
     let refused = put(&rig, "bad", Some(TOKEN), &key("service")).json();
     assert_eq!(refused["detail"], "KeyTrouble: why");
     assert_eq!(
