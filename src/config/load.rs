@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::app;
 use crate::record::StreamName;
 
-use super::draft::{ANY_STREAMS_MAX, Draft, NamedStream, Scope, Slot, StreamDraft};
+use super::draft::{ANY_STREAMS_MAX, Draft, NamedStream, Scope, Slot, StreamDraft, control_dir};
 use super::fault::{Fault, Faults, Place};
 use super::keys::{DEFAULTS, Key};
 use super::relations;
@@ -58,6 +58,7 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
     if preset == Preset::Embedded {
         loading.embed(is_partial);
     }
+    loading.draft.forget_what_means_nothing();
     loading.draft.raise_unset_acks();
     loading.draft.fit_unset_bounds();
     let related = relations::faults(&loading.draft, sources.is_readable);
@@ -87,6 +88,7 @@ impl Loaded {
         if let Some(spool) = self.config.spool.as_mut().filter(|_| !is_said) {
             spool.dir = data_dir.join("spool");
             self.draft.spool_dir = Some(spool.dir.clone());
+            self.config.sse.dir = Some(control_dir(&spool.dir));
         }
     }
 }

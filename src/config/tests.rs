@@ -1,6 +1,7 @@
 //! Tests of the whole stage: what is loaded, what is refused and with which words.
 
 mod data_keys;
+mod encryption;
 mod faults;
 mod keys;
 mod panics;
