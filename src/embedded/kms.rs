@@ -83,6 +83,13 @@ pub(super) fn act(state: &mut State, action: &str, body: &[u8]) -> Outcome {
     }
 }
 
+/// The ARN of the key that a request names, if there is one; `*` for a request that names none.
+pub(super) fn named_key(state: &State, body: &[u8]) -> Option<String> {
+    let Some(named) = from_json::<KeyInput>(body).ok()?.key_id else { return Some("*".to_owned()) };
+    let region = &state.config.region;
+    Some(state.kms.keys.found(&named, region)?.arn(region))
+}
+
 fn create(state: &mut State, body: &[u8]) -> Outcome {
     let input: CreateInput = from_json(body)?;
     let spec = input.key_spec.or(input.customer_master_key_spec);

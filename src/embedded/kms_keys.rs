@@ -125,6 +125,12 @@ impl Keys {
         self.0.get(&id)
     }
 
+    /// The key that is named by its id or its ARN, if there is one.
+    pub(super) fn found(&self, named: &str, region: &str) -> Option<&Key> {
+        let id = named.strip_prefix(&arn_prefix(region)).unwrap_or(named);
+        self.0.get(&parse_uuid(id)?)
+    }
+
     /// The key that a request names, by its id or its ARN.
     pub(super) fn named(&mut self, named: &str, region: &str) -> Result<&mut Key, ServiceError> {
         let id = named.strip_prefix(&arn_prefix(region)).unwrap_or(named);

@@ -318,7 +318,8 @@ impl Machine {
             let before = self.guard.stand();
             self.guard.answered(flag, proof.at, now);
             self.refresh(now);
-            if before != self.guard.stand() && self.guard.stand() == Stand::Plain {
+            let is_denied = before != self.guard.stand() && self.guard.stand() == Stand::Plain;
+            if is_denied && self.declared.policy != Policy::Ignore {
                 self.looks = 0;
                 self.ask_soon(now);
             }
