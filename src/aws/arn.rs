@@ -9,14 +9,16 @@ pub fn key_region(arn: &str) -> Option<&str> {
     Some(region)
 }
 
-/// Whether it is the ARN of a Kinesis data stream: `arn:<partition>:kinesis:<region>:<account>:stream/<name>`.
+/// Whether it names a Kinesis data stream: by its name, or by its ARN, which is
+/// `arn:<partition>:kinesis:<region>:<account>:stream/<name>`. Source: the service model.
 #[must_use]
-pub fn is_data_stream_arn(arn: &str) -> bool {
-    let name = parts(arn, "kinesis").and_then(|(_, resource)| resource.strip_prefix("stream/"));
-    name.is_some_and(|name| {
+pub fn is_data_stream(text: &str) -> bool {
+    let is_name = |name: &str| {
         (1..=128).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-    })
+    };
+    let of_arn = parts(text, "kinesis").and_then(|(_, resource)| resource.strip_prefix("stream/"));
+    is_name(of_arn.unwrap_or(text))
 }
 
 /// The Region and the resource in an ARN of `service`.
@@ -65,21 +67,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_arn_of_a_data_stream_is_one() {
-        for arn in [
-            "arn:aws:kinesis:eu-west-1:111122223333:stream/clicks",
-            "arn:aws-us-gov:kinesis:us-gov-west-1:111122223333:stream/a_b.c-d",
+    fn a_data_stream_has_a_name_or_an_arn() {
+        let long = "x".repeat(129);
+        for (text, is_one) in [
+            ("clicks", true),
+            ("a_b.c-d", true),
+            ("arn:aws:kinesis:eu-west-1:111122223333:stream/clicks", true),
+            ("arn:aws-us-gov:kinesis:us-gov-west-1:111122223333:stream/a_b.c-d", true),
+            ("", false),
+            ("a b", false),
+            (&long, false),
+            ("arn:aws:kinesis:eu-west-1:111122223333:stream/", false),
+            ("arn:aws:kinesis:eu-west-1:111122223333:stream/a b", false),
+            ("arn:aws:kinesis:eu-west-1:111122223333:consumer/clicks", false),
+            ("arn:aws:firehose:eu-west-1:111122223333:deliverystream/clicks", false),
         ] {
-            assert!(is_data_stream_arn(arn), "{arn}");
-        }
-        for none in [
-            "clicks",
-            "arn:aws:kinesis:eu-west-1:111122223333:stream/",
-            "arn:aws:kinesis:eu-west-1:111122223333:stream/a b",
-            "arn:aws:kinesis:eu-west-1:111122223333:consumer/clicks",
-            "arn:aws:firehose:eu-west-1:111122223333:deliverystream/clicks",
-        ] {
-            assert!(!is_data_stream_arn(none), "{none}");
+            assert_eq!(is_data_stream(text), is_one, "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::fault::did_you_mean;
 use super::value::{Value, quoted};
-use crate::aws::{is_data_stream_arn, key_region};
+use crate::aws::{is_data_stream, key_region};
 use crate::encryption::sse;
 use crate::telemetry::check_filter;
 
@@ -266,14 +266,8 @@ pub(super) const KINESIS_ENDPOINT: Kind = Kind::Text {
 pub(super) const DATA_STREAM: Kind = Kind::Text {
     what: "the name of a Kinesis data stream, or its ARN, such as \
            \"arn:aws:kinesis:eu-west-1:111122223333:stream/clicks\"",
-    is_right: |text| is_data_stream_arn(text) || is_data_stream_name(text),
+    is_right: is_data_stream,
 };
-
-/// A name of a data stream. Source: the service model.
-fn is_data_stream_name(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-}
 
 /// What a partition key is taken from.
 pub(super) const PARTITION_KEY: Kind = Kind::Text {

@@ -193,3 +193,12 @@ fn a_thousand_streams_are_loaded_in_no_time() {
     // Generous, for a slow machine and a debug build; anything quadratic takes longer.
     assert!(began.elapsed().as_secs() < 2, "took {:?}", began.elapsed());
 }
+
+#[test]
+fn a_tool_needs_no_stream_and_no_level_and_hears_of_every_other_fault() {
+    let tool =
+        |text: &str, variables: &[(&str, &str)]| load(&only_sources(text, variables), Preset::Tool);
+    assert_eq!(names(&tool("", &[]).unwrap()), Vec::<&str>::new());
+    assert_eq!(names(&tool("", &[("STANDPIPE_STREAMS", "a")]).unwrap()), ["a"]);
+    assert!(tool("[upstream]\nregion = \"EU\"", &[]).is_err());
+}
