@@ -176,7 +176,7 @@ fn kms_shown(state: &State) -> Value {
     let keys = state.kms.keys.iter();
     let keys: Vec<_> =
         keys.map(|key| json!({ "arn": key.arn(region), "state": key.state })).collect();
-    json!({ "keys": keys, "calls": state.calls.get(&Service::Kms) })
+    json!({ "keys": keys, "calls": calls(state)["kms"] })
 }
 
 /// The faults of one stream, of either service.

@@ -1,79 +1,17 @@
 //! Data streams over the wire, and the delivery streams behind them.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::embedded::tests::http;
-use crate::embedded::{Config, Emulator, Quota, SseTiming, read_delivered};
-
-/// An emulator with the data stream `data` and the delivery stream `demo` behind it.
-struct Rig {
-    emulator: Emulator,
-    dir: TempDir,
-}
-
-/// A transition that takes no time and settles at once.
-const AT_ONCE: SseTiming =
-    SseTiming { transition: Duration::ZERO, settle: Duration::ZERO, calls_per_day_max: 25 };
+use crate::embedded::testing::{AT_ONCE, Rig, Told, code, config, start, start_with};
+use crate::embedded::{Emulator, Quota, SseTiming, read_delivered};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/data";
 
-fn config(dir: &Path) -> Config {
-    Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        data_dir: dir.to_owned(),
-        kinesis_streams: vec!["data=demo".parse().unwrap()],
-        journal_bytes_max: 1_000_000,
-        sse: AT_ONCE,
-        ..Config::default()
-    }
-}
-
-fn start_with(change: impl FnOnce(&mut Config)) -> Rig {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config(dir.path());
-    change(&mut config);
-    Rig { emulator: Emulator::start(config).unwrap(), dir }
-}
-
-fn start() -> Rig {
-    start_with(|_| {})
-}
-
 impl Rig {
-    fn ask(&self, target: &str, body: &Value) -> Result<Value, (String, String)> {
-        let headers = [("X-Amz-Target", target)];
-        let body = body.to_string();
-        let (status, mut answer) =
-            http(self.emulator.local_addr(), "POST", "/", &headers, body.as_bytes());
-        if status == 200 {
-            return Ok(answer);
-        }
-        let mut text = |member: &str| answer[member].take().as_str().unwrap_or("").to_owned();
-        Err((text("__type"), text("message")))
-    }
-
-    fn try_kinesis(&self, action: &str, body: &Value) -> Result<Value, (String, String)> {
-        self.ask(&format!("Kinesis_20131202.{action}"), body)
-    }
-
-    fn kinesis(&self, action: &str, body: &Value) -> Value {
-        self.try_kinesis(action, body).unwrap_or_else(|error| panic!("{action}: {error:?}"))
-    }
-
-    fn firehose(&self, action: &str, body: &Value) -> Result<Value, (String, String)> {
-        self.ask(&format!("Firehose_20150804.{action}"), body)
-    }
-
-    fn kms(&self, action: &str, body: &Value) -> Value {
-        self.ask(&format!("TrentService.{action}"), body).unwrap()
-    }
-
-    fn try_put(&self, records: &[(&str, &str)]) -> Result<Value, (String, String)> {
+    fn try_put(&self, records: &[(&str, &str)]) -> Told {
         let records: Vec<_> = records
             .iter()
             .map(|(key, data)| {
@@ -92,24 +30,7 @@ impl Rig {
         self.kinesis("DescribeStreamSummary", &named)["StreamDescriptionSummary"].take()
     }
 
-    fn control(&self, method: &str, path: &str, body: &Value) -> Value {
-        let path = format!("/emulator/{path}");
-        let body = body.to_string();
-        let (status, answer) =
-            http(self.emulator.local_addr(), method, &path, &[], body.as_bytes());
-        assert_eq!(status, 200, "{path}: {answer}");
-        answer
-    }
-
-    fn get(&self, path: &str) -> Value {
-        self.control("GET", path, &json!({}))
-    }
-
-    fn journal(&self, of: &str) -> Vec<Value> {
-        self.get(&format!("{of}/records"))["records"].as_array().unwrap().clone()
-    }
-
-    fn start_encryption(&self, key: &str) -> Result<Value, (String, String)> {
+    fn start_encryption(&self, key: &str) -> Told {
         let body = json!({ "StreamName": "data", "EncryptionType": "KMS", "KeyId": key });
         self.try_kinesis("StartStreamEncryption", &body)
     }
@@ -136,10 +57,6 @@ impl Rig {
             iterator = page["NextShardIterator"].clone();
         }
     }
-}
-
-fn code(result: Result<Value, (String, String)>) -> String {
-    result.unwrap_err().0
 }
 
 #[test]
@@ -235,7 +152,7 @@ fn a_delivery_stream_can_be_made_again_with_another_source() {
         assert_eq!(refused.is_ok(), kind == "DirectPut", "{kind}");
         rig.firehose("DeleteDeliveryStream", &json!({ "DeliveryStreamName": "other" })).unwrap();
     }
-    assert_eq!(list("DirectPut"), json!([]));
+    assert_eq!(list("DirectPut"), json!(["direct"]));
 }
 
 #[test]
