@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::embedded::KinesisStream;
 use crate::record::StreamName;
 use crate::spool::LetterId;
 
@@ -64,6 +65,10 @@ pub(super) struct Serve {
     /// Where the emulator keeps what it is given [default: ./standpipe-data]
     #[arg(long, value_name = "DIR", requires = "embedded")]
     pub(super) data_dir: Option<PathBuf>,
+    /// A data stream of Kinesis that the emulator has, and the delivery stream that takes its records from
+    /// it; may be said more than once
+    #[arg(long = "kinesis-stream", value_name = "NAME[=DELIVERY_STREAM]", requires = "embedded")]
+    pub(super) kinesis_streams: Vec<KinesisStream>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +248,10 @@ pub(super) struct Emulator {
     /// A stream to have from the start; may be said more than once
     #[arg(long = "stream", value_name = "NAME")]
     pub(super) streams: Vec<StreamName>,
+    /// A data stream of Kinesis to have from the start, and the delivery stream that takes its records from
+    /// it; may be said more than once
+    #[arg(long = "kinesis-stream", value_name = "NAME[=DELIVERY_STREAM]")]
+    pub(super) kinesis_streams: Vec<KinesisStream>,
     /// Take as much as comes, instead of what the service's quota allows
     #[arg(long)]
     pub(super) unlimited: bool,
@@ -266,6 +275,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_in_itself() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_data_stream_is_named_alone_or_with_the_delivery_stream_behind_it() {
+        let parsed = Cli::try_parse_from([
+            "standpipe",
+            "emulator",
+            "--kinesis-stream=alone",
+            "--kinesis-stream=data=demo",
+        ]);
+        let Ok(Cli { command: Command::Emulator(emulator) }) = parsed else { panic!("refused") };
+        let behind = emulator.kinesis_streams.iter().map(|stream| {
+            (stream.name.as_str(), stream.delivery_stream.as_ref().map(StreamName::as_str))
+        });
+        assert_eq!(behind.collect::<Vec<_>>(), [("alone", None), ("data", Some("demo"))]);
+        let bad = ["standpipe", "emulator", "--kinesis-stream=a b=demo"];
+        assert!(Cli::try_parse_from(bad).is_err());
     }
 
     #[test]

@@ -47,8 +47,16 @@ pub(super) fn run(emulator: args::Emulator) -> Result<(), Failure> {
 }
 
 fn config_of(emulator: args::Emulator) -> Result<Config, Failure> {
-    let args::Emulator { listen, data_dir, streams, unlimited, journal, discard, faults } =
-        emulator;
+    let args::Emulator {
+        listen,
+        data_dir,
+        streams,
+        kinesis_streams,
+        unlimited,
+        journal,
+        discard,
+        faults,
+    } = emulator;
     let faults = embedded::parse_faults(&faults.join(","))
         .map_err(|error| Failure::new(Exit::Usage, format!("--fault: {error}")))?;
     let default = Config::default();
@@ -56,8 +64,10 @@ fn config_of(emulator: args::Emulator) -> Result<Config, Failure> {
         listen,
         data_dir,
         streams,
+        kinesis_streams,
         faults,
         quota: if unlimited { None } else { default.quota },
+        shard_quota: if unlimited { None } else { default.shard_quota },
         journal_bytes_max: if journal { JOURNAL_BYTES_MAX } else { 0 },
         delivery: if discard { Delivery::Discard } else { default.delivery },
         ..default

@@ -20,7 +20,7 @@ pub(super) fn run(serve: args::Serve) -> Result<(), Failure> {
     let embedded = serve.embedded.then(|| {
         let data_dir = serve.data_dir.unwrap_or_else(|| DATA_DIR.into());
         loaded.place_spool(&data_dir);
-        emulator_of(&loaded.config, data_dir)
+        emulator_of(&loaded.config, data_dir, serve.kinesis_streams)
     });
     let stopped = app::serve(loaded.config, embedded).map_err(failure)?;
     losses(&stopped).map_or(Ok(()), |message| Err(Failure::new(Exit::Io, message)))
@@ -52,11 +52,16 @@ fn losses(stopped: &Stopped) -> Option<String> {
 }
 
 /// The emulator of an embedded run: it has the streams that the configuration lists.
-fn emulator_of(config: &app::Config, data_dir: PathBuf) -> embedded::Config {
+fn emulator_of(
+    config: &app::Config,
+    data_dir: PathBuf,
+    kinesis_streams: Vec<embedded::KinesisStream>,
+) -> embedded::Config {
     embedded::Config {
         // A second run beside a first one takes any free port; the introduction says which.
         any_port_if_taken: true,
         data_dir,
+        kinesis_streams,
         streams: config.ingest.streams.iter().map(|stream| stream.name.clone()).collect(),
         ..embedded::Config::default()
     }

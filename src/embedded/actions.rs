@@ -6,11 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ACCOUNT_ID;
+use super::account::CREATE_GRANT;
 use super::describe::describe;
+use super::key_use::Trouble;
 use super::limits::Constraints;
 use super::put_input::from_json;
-use super::sse::{Key, KeyType, Refusal};
-use super::state::{State, unix_ms};
+use super::source;
+use super::sse::{FailureType, Key, KeyType, Refusal};
+use super::state::{State, duration_ms, unix_ms};
 use super::streams::{BUFFER_MIB_DEFAULT, BUFFER_S_DEFAULT, Definition, Destination};
 use super::wire::ServiceError;
 use crate::record::StreamName;
@@ -26,6 +29,9 @@ struct CreateInput {
     s3_destination_configuration: Option<S3Input>,
     extended_s3_destination_configuration: Option<S3Input>,
     delivery_stream_encryption_configuration_input: Option<KeyInput>,
+    kinesis_stream_source_configuration: Option<source::KinesisInput>,
+    #[serde(rename = "MSKSourceConfiguration")]
+    msk_source_configuration: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +89,7 @@ pub(super) fn named_stream(body: &[u8]) -> Option<String> {
     from_json::<NameInput>(body).ok()?.delivery_stream_name
 }
 
-/// `CreateDeliveryStream`. Only Direct PUT streams with an S3 destination are there.
+/// `CreateDeliveryStream`. Only streams with an S3 destination are there.
 pub(super) fn create(state: &mut State, body: &[u8]) -> Outcome {
     let input: CreateInput = from_json(body)?;
     let mut constraints = Constraints::default();
@@ -102,11 +108,16 @@ pub(super) fn create(state: &mut State, body: &[u8]) -> Outcome {
         .into_iter()
         .filter_map(|(at, s3)| Some(destination(s3?, at, &mut constraints)))
         .collect();
+    let kinesis = input.kinesis_stream_source_configuration;
+    if let Some(kinesis) = &kinesis {
+        kinesis.check(&mut constraints);
+    }
     let name = checked_name(name, constraints)?;
     let key = key.transpose()?;
-    if input.delivery_stream_type.is_some_and(|kind| kind != "DirectPut") {
-        let message = "The emulator has only DirectPut delivery streams.";
-        return Err(ServiceError::invalid_argument(message));
+    let kind = input.delivery_stream_type.as_deref().unwrap_or("DirectPut");
+    let source = source::of(kind, kinesis, input.msk_source_configuration, state)?;
+    if key.is_some() {
+        source.check_direct_put()?;
     }
     let (Some(destination), true) = (destinations.pop(), destinations.is_empty()) else {
         let message = "Exactly one destination configuration is supported for a Firehose";
@@ -123,10 +134,10 @@ pub(super) fn create(state: &mut State, body: &[u8]) -> Outcome {
     }
     let now_ms = unix_ms();
     let mut definition = Definition::new(&name, destination, now_ms);
-    let create_ms = u64::try_from(state.config.create_delay.as_millis()).unwrap_or(u64::MAX);
-    definition.active_from_ms = now_ms.saturating_add(create_ms);
+    definition.active_from_ms = now_ms.saturating_add(duration_ms(state.config.create_delay));
+    definition.source = source;
     if let Some(key) = key {
-        let failure = state.injector_of(Some(name.as_str())).sse_failure();
+        let failure = failure_of(state, &name, &key, now_ms);
         definition.sse.enable(key, failure, &state.config.sse, now_ms);
     }
     let arn = definition.arn(&state.config.region);
@@ -164,15 +175,19 @@ pub(super) fn list(state: &State, body: &[u8]) -> Outcome {
         constraints.broken(&limit.to_string(), "limit", &constraint);
     }
     constraints.check()?;
-    let none = input.delivery_stream_type.is_some_and(|kind| kind != "DirectPut");
+    let kind = input.delivery_stream_type.as_deref();
     let after = match input.exclusive_start_delivery_stream_name.as_deref() {
         Some(name) => Bound::Excluded(name),
         None => Bound::Unbounded,
     };
-    let mut names = state.streams.range::<str, _>((after, Bound::Unbounded)).map(|(name, _)| name);
-    let page: Vec<_> =
-        names.by_ref().take(if none { 0 } else { limit }).map(StreamName::as_str).collect();
-    let more = !none && names.next().is_some();
+    let streams = state.streams.range::<str, _>((after, Bound::Unbounded));
+    let mut names = streams
+        .filter(|(_, stream)| {
+            kind.is_none_or(|kind| kind == stream.definition.source.stream_type())
+        })
+        .map(|(name, _)| name);
+    let page: Vec<_> = names.by_ref().take(limit).map(StreamName::as_str).collect();
+    let more = names.next().is_some();
     Ok(json!({ "DeliveryStreamNames": page, "HasMoreDeliveryStreams": more }))
 }
 
@@ -210,17 +225,23 @@ pub(super) fn stop_encryption(state: &mut State, body: &[u8]) -> Outcome {
 
 fn change_encryption(state: &mut State, name: &StreamName, to: Option<Key>) -> Outcome {
     let now_ms = unix_ms();
-    let timing = state.config.sse;
     let stream = state.streams.get(name);
     let stream = stream.ok_or_else(|| ServiceError::not_found(name.as_str()))?;
+    let timing = stream.commanded.timing(&state.config.sse);
     let mut definition = stream.definition.clone();
+    definition.source.check_direct_put()?;
     if !definition.is_active(now_ms) {
         return Err(not_active(name));
     }
-    let injector = state.injector_of(Some(name.as_str()));
     let changed = match to {
-        Some(key) => definition.sse.start(key, injector.sse_failure(), &timing, now_ms),
-        None => definition.sse.stop(injector.sse_failure(), &timing, now_ms),
+        Some(key) => {
+            let failure = failure_of(state, name, &key, now_ms);
+            definition.sse.start(key, failure, &timing, now_ms)
+        }
+        None => {
+            let failure = state.injector_of(Some(name.as_str())).sse_failure();
+            definition.sse.stop(failure, &timing, now_ms)
+        }
     };
     // A refused call counts too, so that what is kept has changed either way.
     keep(state.replace(name.as_str(), definition))?;
@@ -236,6 +257,16 @@ fn change_encryption(state: &mut State, name: &StreamName, to: Option<Key>) -> O
             timing.calls_per_day_max
         ))),
     }
+}
+
+/// The failure that encryption under this key will end in: one that was asked for, or what stands
+/// against the key.
+fn failure_of(state: &mut State, name: &StreamName, key: &Key, now_ms: u64) -> Option<FailureType> {
+    let asked_for = state.injector_of(Some(name.as_str())).sse_failure();
+    asked_for.or_else(|| {
+        let trouble = state.key_judge(now_ms).trouble(key, &[CREATE_GRANT]);
+        trouble.map(Trouble::failure)
+    })
 }
 
 fn name_input(body: &[u8]) -> Result<StreamName, ServiceError> {

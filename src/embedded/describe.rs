@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::sse::Shown;
-use super::streams::{Definition, Destination};
+use super::sse::{FailureType, Shown};
+use super::streams::{Definition, Destination, Source};
 
 /// The description of a stream at this moment.
 pub(super) fn describe(
@@ -23,7 +23,7 @@ pub(super) fn describe(
         "DeliveryStreamName": definition.name,
         "DeliveryStreamARN": definition.arn(region),
         "DeliveryStreamStatus": status,
-        "DeliveryStreamType": "DirectPut",
+        "DeliveryStreamType": definition.source.stream_type(),
         "VersionId": "1",
         "CreateTimestamp": seconds(definition.created_ms),
         "HasMoreDestinations": false,
@@ -33,10 +33,30 @@ pub(super) fn describe(
             "ExtendedS3DestinationDescription": extended,
         }],
     });
-    if let (Value::Object(members), Some(sse)) = (&mut description, sse) {
-        members.insert("DeliveryStreamEncryptionConfiguration".into(), encryption(sse));
+    if let Value::Object(members) = &mut description {
+        if let Some(sse) = sse {
+            members.insert("DeliveryStreamEncryptionConfiguration".into(), encryption(sse));
+        }
+        if let Some(source) = source(&definition.source) {
+            members.insert("Source".into(), source);
+        }
     }
     json!({ "DeliveryStreamDescription": description })
+}
+
+/// Where the records come from; nothing is said of those that are put directly.
+fn source(source: &Source) -> Option<Value> {
+    match source {
+        Source::DirectPut | Source::Database => None,
+        Source::DataStream { arn, role_arn, since_ms } => {
+            Some(json!({ "KinesisStreamSourceDescription": {
+                "KinesisStreamARN": arn,
+                "RoleARN": role_arn,
+                "DeliveryStartTimestamp": seconds(*since_ms),
+            } }))
+        }
+        Source::Msk { given } => Some(json!({ "MSKSourceDescription": given })),
+    }
 }
 
 fn encryption(sse: &Shown) -> Value {
@@ -49,10 +69,24 @@ fn encryption(sse: &Shown) -> Value {
         }
     }
     if let Some(failure) = sse.failure {
-        let details = "The emulator was told to let this fail.";
-        shown.insert("FailureDescription".into(), json!({ "Type": failure, "Details": details }));
+        let description = json!({ "Type": failure, "Details": details(failure) });
+        shown.insert("FailureDescription".into(), description);
     }
     Value::Object(shown)
+}
+
+/// The words are the emulator's own; the service's are not documented.
+fn details(failure: FailureType) -> &'static str {
+    match failure {
+        FailureType::RetireKmsGrantFailed => "The grant on the key cannot be retired.",
+        FailureType::CreateKmsGrantFailed => "No grant on the key can be created.",
+        FailureType::KmsAccessDenied => "The access to the key is denied.",
+        FailureType::DisabledKmsKey => "The key is disabled.",
+        FailureType::InvalidKmsKey => "The key is in a state in which it cannot be used.",
+        FailureType::KmsKeyNotFound => "The key does not exist.",
+        FailureType::KmsOptInRequired => "The account has not opted in to KMS.",
+        FailureType::UnknownError => "An unknown error.",
+    }
 }
 
 fn s3_destination(destination: &Destination) -> Value {
@@ -82,7 +116,7 @@ fn s3_destination(destination: &Destination) -> Value {
 }
 
 /// A moment as JSON 1.1 writes it: seconds with a fraction.
-fn seconds(unix_ms: u64) -> Value {
+pub(super) fn seconds(unix_ms: u64) -> Value {
     let whole = unix_ms / 1000;
     let fraction = u32::try_from(unix_ms % 1000).unwrap_or(0);
     // Whole seconds stay far below 2^53, where an f64 is exact.

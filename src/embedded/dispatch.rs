@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::actions::{self, Outcome};
 use super::control;
+use super::dispatch_kinesis::serve_kinesis;
 use super::injector::{Ending, HeadVerdict};
 use super::kms;
 use super::put_input::{Put, parse_put_record, parse_put_record_batch};
@@ -19,6 +20,7 @@ use super::puts;
 use super::server::Line;
 use super::service::{self, Service};
 use super::state::{Shared, State};
+use super::streams::delivery_stream_arn;
 use super::wire::{Answer, ServiceError, success};
 
 /// Answers a request, or asks the line to be cut and never answers.
@@ -45,6 +47,7 @@ pub(super) async fn respond(
     };
     let served = match action {
         Some((Service::Kms, action)) => serve_kms(&shared, &line, action, &body).await,
+        Some((Service::Kinesis, action)) => serve_kinesis(&shared, &line, action, &body).await,
         Some((Service::Firehose, action @ "PutRecord")) => {
             serve_put(&shared, &line, action, parse_put_record(&body)).await
         }
@@ -68,13 +71,12 @@ fn action_of(head: &Parts) -> Option<(Service, &'static str)> {
 }
 
 fn judge_head(state: &mut State, action: Option<(Service, &'static str)>) -> HeadVerdict {
-    match action {
-        Some((Service::Kms, action)) => {
-            *state.kms.calls.entry(action).or_default() += 1;
-            state.kms.injector.judge_head(action)
-        }
-        Some((Service::Firehose, action)) => state.injector.judge_head(action),
-        None => state.injector.judge_head(""),
+    let Some((service, action)) = action else { return state.injector.judge_head("") };
+    state.count_call(service, action);
+    match service {
+        Service::Firehose => state.injector.judge_head(action),
+        Service::Kinesis => state.kinesis.injector.judge_head(action),
+        Service::Kms => state.kms.injector.judge_head(action),
     }
 }
 
@@ -86,7 +88,12 @@ async fn serve_kms(
 ) -> Result<Answer, ServiceError> {
     let verdict = shared.state.borrow_mut().kms.injector.judge(action, std::iter::empty());
     meet(line, verdict.delay, verdict.ending).await?;
-    let outcome = kms::act(&mut shared.state.borrow_mut(), action, body);
+    let outcome = {
+        let mut state = shared.state.borrow_mut();
+        let named = kms::named_key(&state, body);
+        let admitted = admit(&mut state, Service::Kms, action, || named.unwrap_or_default());
+        admitted.and_then(|()| kms::act(&mut state, action, body))
+    };
     lose(line, verdict.lose_answer).await;
     outcome.map(|json| success(json.to_string()))
 }
@@ -94,18 +101,22 @@ async fn serve_kms(
 async fn serve_put(
     shared: &Rc<Shared>,
     line: &Line,
-    action: &str,
+    action: &'static str,
     put: Result<Put, ServiceError>,
 ) -> Result<Answer, ServiceError> {
     let put = put?;
     let stream = put.stream.clone();
+    count_call(shared, Some(&stream), action);
     let verdict = shared.state.borrow_mut().judge(action, Some(&stream), put.records.iter());
     if matches!(verdict.ending, Ending::Reset | Ending::Hang) {
         count_refused(shared, &stream);
     }
     let lose_answer = verdict.lose_answer;
     let served = match meet(line, verdict.delay, verdict.ending).await {
-        Ok(()) => puts::serve(shared, put, verdict.failed.as_ref(), lose_answer).await,
+        Ok(()) => match admit_to_stream(shared, action, &stream) {
+            Ok(()) => puts::serve(shared, put, verdict.failed.as_ref(), lose_answer).await,
+            Err(refused) => Err(refused),
+        },
         Err(refused) => Err(refused),
     };
     if let Err(error) = &served {
@@ -119,12 +130,14 @@ async fn serve_put(
 async fn serve_control_plane(
     shared: &Shared,
     line: &Line,
-    action: &str,
+    action: &'static str,
     body: &[u8],
 ) -> Result<Answer, ServiceError> {
     let stream = actions::named_stream(body);
+    count_call(shared, stream.as_deref(), action);
     let verdict = shared.state.borrow_mut().judge(action, stream.as_deref(), std::iter::empty());
     meet(line, verdict.delay, verdict.ending).await?;
+    admit_to_stream(shared, action, stream.as_deref().unwrap_or("*"))?;
     let outcome = act(&mut shared.state.borrow_mut(), action, body);
     lose(line, verdict.lose_answer).await;
     outcome.map(|json| success(json.to_string()))
@@ -142,8 +155,33 @@ fn act(state: &mut State, action: &str, body: &[u8]) -> Outcome {
     }
 }
 
+/// Refuses what the account's callers may not do, or not so often.
+fn admit(
+    state: &mut State,
+    service: Service,
+    action: &str,
+    resource: impl FnOnce() -> String,
+) -> Result<(), ServiceError> {
+    let uptime = state.uptime();
+    state.account.admit(service, action, resource, uptime)
+}
+
+fn admit_to_stream(shared: &Shared, action: &str, stream: &str) -> Result<(), ServiceError> {
+    let mut state = shared.state.borrow_mut();
+    let region = state.config.region.clone();
+    let resource = || delivery_stream_arn(stream, &region);
+    admit(&mut state, Service::Firehose, action, resource)
+}
+
+fn count_call(shared: &Shared, stream: Option<&str>, action: &'static str) {
+    let mut state = shared.state.borrow_mut();
+    if let Some(stream) = stream.and_then(|name| state.streams.get_mut(name)) {
+        *stream.calls.entry(action).or_default() += 1;
+    }
+}
+
 /// Lets a request meet its faults. It comes back only when the request is to be answered.
-async fn meet(line: &Line, delay: Duration, ending: Ending) -> Result<(), ServiceError> {
+pub(super) async fn meet(line: &Line, delay: Duration, ending: Ending) -> Result<(), ServiceError> {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -156,7 +194,7 @@ async fn meet(line: &Line, delay: Duration, ending: Ending) -> Result<(), Servic
 }
 
 /// Cuts the line when the answer is to be lost.
-async fn lose(line: &Line, lose_answer: bool) {
+pub(super) async fn lose(line: &Line, lose_answer: bool) {
     if lose_answer {
         match line.reset().await {}
     }

@@ -134,6 +134,8 @@ impl Emulator {
     /// A port that is taken, a directory that cannot be used, faults that make no sense.
     pub fn start(mut config: Config) -> Result<Self, StartError> {
         config.faults = config.faults.checked().map_err(StartError::Faults)?;
+        let kinesis_faults = config.kinesis_faults.checked_for_kinesis();
+        config.kinesis_faults = kinesis_faults.map_err(StartError::Faults)?;
         config.kms_faults = config.kms_faults.checked_for_kms().map_err(StartError::Faults)?;
         for faults in config.stream_faults.values_mut() {
             *faults = faults.clone().checked_for_one_stream().map_err(StartError::Faults)?;

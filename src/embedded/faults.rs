@@ -140,6 +140,11 @@ impl Faults {
         Self::parse(json)?.checked_for_kms()
     }
 
+    /// The same for faults of data streams.
+    pub(super) fn kinesis_from_json(json: &[u8]) -> Result<Self, BadFault> {
+        Self::parse(json)?.checked_for_kinesis()
+    }
+
     fn parse(json: &[u8]) -> Result<Self, BadFault> {
         serde_json::from_slice(json).map_err(|error| BadFault(error.to_string()))
     }
@@ -165,6 +170,15 @@ impl Faults {
             return Err(BadFault(String::from(message)));
         }
         self.checked_for(Service::Kms)
+    }
+
+    /// Refuses what makes no sense for Kinesis, whose records fail with a code of their own.
+    pub(super) fn checked_for_kinesis(self) -> Result<Self, BadFault> {
+        let mut checked = self.checked_for(Service::Kinesis)?;
+        if checked.record_failure_code == Self::default().record_failure_code {
+            checked.record_failure_code = String::from("ProvisionedThroughputExceededException");
+        }
+        Ok(checked)
     }
 
     /// Refuses what makes no sense for Firehose.
@@ -211,13 +225,18 @@ impl Faults {
 
     /// Refuses what cannot be done for one stream alone: the stream is named in the body.
     pub(super) fn checked_for_one_stream(self) -> Result<Self, BadFault> {
+        self.acts_on_one_stream()?.checked()
+    }
+
+    /// Refuses what acts before the stream is known.
+    pub(super) fn acts_on_one_stream(self) -> Result<Self, BadFault> {
         if self.reset_before_rate > 0.0 || self.outage == Some(Outage::Refuse) {
             return Err(BadFault(String::from(
                 "reset_before_rate and outage \"refuse\" act before the stream is known, \
                  so they cannot be set for one stream",
             )));
         }
-        self.checked()
+        Ok(self)
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Kept {
 /// The streams and their encryption.
 pub(super) const STREAMS: Kept = Kept { name: "streams.json", mode: 0o666 };
 
+/// The data streams and their encryption.
+pub(super) const DATA_STREAMS: Kept = Kept { name: "data-streams.json", mode: 0o666 };
+
 /// The keys of KMS, in the clear.
 pub(super) const KEYS: Kept = Kept { name: "keys.json", mode: 0o600 };
 

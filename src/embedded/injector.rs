@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::faults::{Faults, Outage, PoisonScope};
 use super::service::Service;
 use super::sse::FailureType;
-use super::wire::{INTERNAL_FAILURE, SLOW_DOWN, ServiceError};
+use super::wire::{INTERNAL_FAILURE, RATE_EXCEEDED, SLOW_DOWN, ServiceError};
 
 /// Faults, and where they stand.
 #[derive(Debug)]
@@ -228,7 +228,8 @@ fn draw(random: &mut fastrand::Rng, rate: f64) -> bool {
 fn message_of(code: &str) -> &'static str {
     match code {
         "ServiceUnavailableException" => SLOW_DOWN,
-        "InternalFailure" => INTERNAL_FAILURE,
+        "InternalFailure" | "InternalFailureException" => INTERNAL_FAILURE,
+        "ProvisionedThroughputExceededException" => RATE_EXCEEDED,
         "ExpiredTokenException" => "The security token included in the request is expired",
         "UnrecognizedClientException" => "The security token included in the request is invalid.",
         "InvalidKMSResourceException" => {

@@ -30,6 +30,17 @@ pub(super) struct Entry {
     pub(super) encrypted: bool,
     /// The record was written, and then the answer was lost on purpose.
     pub(super) answer_lost: bool,
+    /// Where in a data stream it stands, if it came by one.
+    pub(super) origin: Option<Box<Origin>>,
+}
+
+/// The place of a record in a data stream.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) shard: u32,
+    pub(super) sequence: u128,
+    pub(super) partition_key: Box<str>,
+    pub(super) arrived_ms: u64,
 }
 
 /// The accepted records of one stream, the newest at the end.
@@ -66,6 +77,11 @@ impl Journal {
         self.forgotten
     }
 
+    /// The position of the next record.
+    pub(super) fn next_position(&self) -> u64 {
+        self.forgotten.saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX))
+    }
+
     /// The entries from a position on, counted from the first record ever accepted.
     pub(super) fn from(&self, position: u64) -> impl Iterator<Item = (u64, &Entry)> {
         let skipped = position.saturating_sub(self.forgotten);
@@ -79,7 +95,9 @@ impl Journal {
 }
 
 fn cost(entry: &Entry) -> usize {
-    entry.data.len().saturating_add(size_of::<Entry>())
+    let origin = entry.origin.as_ref();
+    let origin = origin.map_or(0, |origin| size_of::<Origin>() + origin.partition_key.len());
+    entry.data.len().saturating_add(size_of::<Entry>()).saturating_add(origin)
 }
 
 #[cfg(test)]
@@ -88,14 +106,15 @@ mod tests {
 
     fn entry(seq: u64) -> Entry {
         let id = RecordId { life: 7, seq };
-        Entry { id, data: Box::from([b'x'; 100]), encrypted: false, answer_lost: false }
+        let data = Box::from([b'x'; 100]);
+        Entry { id, data, encrypted: false, answer_lost: false, origin: None }
     }
 
     #[test]
     fn the_oldest_is_forgotten_first_and_positions_stay() {
         let mut journal = Journal::new(3 * cost(&entry(0)));
         (0..5).for_each(|seq| journal.push(entry(seq)));
-        assert_eq!(journal.forgotten(), 2);
+        assert_eq!((journal.forgotten(), journal.next_position()), (2, 5));
         let positions = |from| journal.from(from).map(|(p, e)| (p, e.id.seq)).collect::<Vec<_>>();
         assert_eq!(positions(0), [(2, 2), (3, 3), (4, 4)]);
         assert_eq!(positions(4), [(4, 4)]);

@@ -34,7 +34,7 @@ impl Constraints {
     }
 
     /// A text that must be there, with a pattern of single characters.
-    fn text(
+    pub(super) fn text(
         &mut self,
         text: Option<&str>,
         at: &str,
@@ -86,6 +86,16 @@ impl Constraints {
         }
     }
 
+    /// A number within bounds.
+    pub(super) fn range(&mut self, value: u64, at: &str, min: u64, max: u64) {
+        let side = match value {
+            _ if value < min => format!("greater than or equal to {min}"),
+            _ if value > max => format!("less than or equal to {max}"),
+            _ => return,
+        };
+        self.broken(&value.to_string(), at, &format!("Member must have value {side}"));
+    }
+
     /// A value that is none of those that there are.
     pub(super) fn not_in_set(&mut self, value: &str, at: &str, set: &str) {
         self.broken(value, at, &format!("Member must satisfy enum value set: [{set}]"));
@@ -131,7 +141,7 @@ fn is_key_arn(arn: &str) -> bool {
 
 /// How many broken constraints one answer tells.
 const TOLD_MAX: usize = 10;
-const STREAM_NAME_PATTERN: &str = "[a-zA-Z0-9_.-]+";
+pub(super) const STREAM_NAME_PATTERN: &str = "[a-zA-Z0-9_.-]+";
 const KEY_ARN_PATTERN: &str = r"arn:.*:kms:[a-zA-Z0-9\-]+:\d{12}:key/[a-zA-Z_0-9+=,.@\-_/]+";
 const KEY_ARN_CHARS_MAX: usize = 512;
 

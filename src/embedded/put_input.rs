@@ -38,6 +38,16 @@ impl Records {
         self.ends.len()
     }
 
+    /// The bytes of all records together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for what a body of this size can hold: base64 takes four characters for three bytes.
+    pub(super) fn reserve_for(&mut self, body_bytes: usize) {
+        self.bytes.reserve(body_bytes / 4 * 3);
+    }
+
     /// The data of each record.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
@@ -57,7 +67,8 @@ impl Records {
         self.bytes
     }
 
-    fn push_base64(&mut self, base64: &str) -> Result<(), base64_simd::Error> {
+    /// Appends a record that is written in base64.
+    pub(super) fn push_base64(&mut self, base64: &str) -> Result<(), base64_simd::Error> {
         STANDARD.decode_append(base64, &mut self.bytes)?;
         self.ends.push(self.bytes.len());
         Ok(())
@@ -66,7 +77,7 @@ impl Records {
 
 /// A text of JSON. It borrows from the body but for one that has escapes (PHP writes `\/`).
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -113,8 +124,7 @@ pub(super) fn parse_put_record_batch(body: &[u8]) -> Result<Put, ServiceError> {
     match &input.records {
         Some(inputs) => {
             constraints.record_count(inputs.len());
-            // Base64 takes four characters for three bytes.
-            records.bytes.reserve(body.len() / 4 * 3);
+            records.reserve_for(body.len());
             for (index, record) in inputs.iter().enumerate() {
                 // The service counts members from 1.
                 let at = || format!("records.{}.member.data", index.saturating_add(1));

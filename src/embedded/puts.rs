@@ -27,7 +27,10 @@ enum Fate {
 /// A put, once the fate of each record is known.
 struct Admitted {
     stream: StreamName,
+    /// The truth.
     encrypted: bool,
+    /// What the answer says of it.
+    flag: Option<bool>,
     fates: Vec<Fate>,
     data: Vec<u8>,
     counted: Counted,
@@ -46,14 +49,16 @@ struct Counted {
 #[serde(rename_all = "PascalCase")]
 struct PutRecordOutput {
     record_id: RecordId,
-    encrypted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted: Option<bool>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct PutRecordBatchOutput<'a> {
     failed_put_count: usize,
-    encrypted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted: Option<bool>,
     request_responses: Vec<ResponseEntry<'a>>,
 }
 
@@ -78,11 +83,11 @@ pub(super) async fn serve(
     let form = put.form;
     let mut admitted = admit(&mut shared.state.borrow_mut(), put, failed, answer_lost)?;
     let fates = std::mem::take(&mut admitted.fates);
-    let encrypted = admitted.encrypted;
+    let flag = admitted.flag;
     write(shared, admitted, answer_lost).await?;
     match form {
-        PutForm::Record => answer_record(&fates, encrypted, failed),
-        PutForm::Batch => answer_batch(&fates, encrypted, failed),
+        PutForm::Record => answer_record(&fates, flag, failed),
+        PutForm::Batch => answer_batch(&fates, flag, failed),
     }
 }
 
@@ -94,15 +99,12 @@ fn admit(
     answer_lost: bool,
 ) -> Result<Admitted, ServiceError> {
     let now_ms = unix_ms();
+    check(state, &put.stream, now_ms)?;
     let uptime = state.uptime();
     let records = put.records.len();
     let mut next_id = state.take_record_ids(records);
-    let not_found = || ServiceError::not_found(&put.stream);
-    let (name, stream) = entry_mut(state, &put.stream).ok_or_else(not_found)?;
-    // The service does not say with which code it refuses a stream that is not active yet.
-    if !stream.definition.is_active(now_ms) {
-        return Err(not_found());
-    }
+    let (name, stream) =
+        entry_mut(state, &put.stream).ok_or_else(|| ServiceError::not_found(&put.stream))?;
     let mut fits = records;
     if let Some(buckets) = &mut stream.buckets {
         if !buckets.take_request(uptime) {
@@ -135,7 +137,22 @@ fn admit(
     stream.counters.records_failed += tally(Fate::Failed);
     let counted = count(&put.records, &fates);
     let data = accepted_bytes(put.records, &fates);
-    Ok(Admitted { stream: name, encrypted, fates, data, counted, journal })
+    let flag = stream.commanded.flag(encrypted);
+    Ok(Admitted { stream: name, encrypted, flag, fates, data, counted, journal })
+}
+
+/// Refuses a stream that takes no records, or whose key cannot be used.
+fn check(state: &mut State, name: &str, now_ms: u64) -> Result<(), ServiceError> {
+    let stream = state.streams.get_mut(name);
+    // The service does not say with which code it refuses a stream that is not active yet.
+    let stream = stream.filter(|stream| stream.definition.is_active(now_ms));
+    let stream = stream.ok_or_else(|| ServiceError::not_found(name))?;
+    stream.definition.source.check_direct_put()?;
+    let Some(key) = stream.definition.sse.in_force(now_ms).cloned() else { return Ok(()) };
+    match state.key_judge(now_ms).trouble(&key, &KEY_PERMISSIONS) {
+        Some(trouble) => Err(trouble.of_firehose(&key)),
+        None => Ok(()),
+    }
 }
 
 fn entry_mut<'s>(state: &'s mut State, name: &str) -> Option<(StreamName, &'s mut Stream)> {
@@ -161,7 +178,10 @@ fn journal_entries(
     encrypted: bool,
     answer_lost: bool,
 ) -> Vec<Entry> {
-    let entry = |(id, data): (_, &[u8])| Entry { id, data: data.into(), encrypted, answer_lost };
+    let entry = |(id, data): (_, &[u8])| {
+        let origin = None;
+        Entry { id, data: data.into(), encrypted, answer_lost, origin }
+    };
     accepted(records, fates).map(entry).collect()
 }
 
@@ -229,7 +249,7 @@ fn commit(state: &mut State, admitted: Admitted, answer_lost: bool) {
 
 fn answer_record(
     fates: &[Fate],
-    encrypted: bool,
+    encrypted: Option<bool>,
     failed: Option<&FailedRecords>,
 ) -> Result<Answer, ServiceError> {
     match (fates.first(), failed) {
@@ -245,7 +265,7 @@ fn answer_record(
 
 fn answer_batch(
     fates: &[Fate],
-    encrypted: bool,
+    encrypted: Option<bool>,
     failed: Option<&FailedRecords>,
 ) -> Result<Answer, ServiceError> {
     let entry = |fate: &Fate| match (fate, failed) {
@@ -266,3 +286,6 @@ fn answer_batch(
 fn to_answer(output: &impl Serialize) -> Result<Answer, ServiceError> {
     serde_json::to_vec(output).map(success).map_err(|_| ServiceError::internal())
 }
+
+/// What those who put to a stream under a customer's key need. Source: the service's notice of 2026.
+const KEY_PERMISSIONS: [&str; 2] = ["kms:GenerateDataKey", "kms:Decrypt"];

@@ -26,6 +26,11 @@ impl Quota {
     /// The quota in all other Regions. Source: the service's quota page.
     pub const OTHER_REGION: Self =
         Self { records_per_s: 100_000, requests_per_s: 1_000, bytes_per_s: 1024 * 1024 };
+
+    /// What one shard of a data stream takes. Its requests are not counted. Source: the service's quota
+    /// page.
+    pub const SHARD: Self =
+        Self { records_per_s: 1_000, requests_per_s: u32::MAX, bytes_per_s: 1024 * 1024 };
 }
 
 /// The three buckets of one stream.
@@ -55,8 +60,7 @@ impl Buckets {
 
     /// Takes one request. A request that is refused takes nothing.
     pub(super) fn take_request(&mut self, now: Duration) -> bool {
-        self.requests.refill(now);
-        self.requests.take(1.0)
+        self.requests.take_one(now)
     }
 
     /// How many of these records fit, from the first on. The others take nothing.
@@ -79,17 +83,25 @@ impl Buckets {
     }
 }
 
+/// One bucket: so much in a second, and at most one second's worth at once.
 #[derive(Debug, Clone)]
-struct Bucket {
+pub(super) struct Bucket {
     per_s: f64,
     level: f64,
     refilled_at: Duration,
 }
 
 impl Bucket {
-    fn new(per_s: u32, now: Duration) -> Self {
+    /// A full bucket.
+    pub(super) fn new(per_s: u32, now: Duration) -> Self {
         let per_s = f64::from(per_s);
         Self { per_s, level: per_s, refilled_at: now }
+    }
+
+    /// Takes one, if there is one at this moment.
+    pub(super) fn take_one(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.take(1.0)
     }
 
     fn refill(&mut self, now: Duration) {

@@ -2,22 +2,33 @@
 
 use http::StatusCode;
 
-use super::wire::ServiceError;
+use super::wire::{RATE_EXCEEDED, ServiceError};
 
 /// One of the services behind the one listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Service {
     Firehose,
+    Kinesis,
     Kms,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Firehose, Self::Kms];
+    pub(super) const ALL: [Self; 3] = [Self::Firehose, Self::Kinesis, Self::Kms];
+
+    /// Its name in permissions (`firehose:PutRecord`).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Firehose => "firehose",
+            Self::Kinesis => "kinesis",
+            Self::Kms => "kms",
+        }
+    }
 
     /// What stands before the action in `X-Amz-Target`.
     const fn target_prefix(self) -> &'static str {
         match self {
             Self::Firehose => "Firehose_20150804.",
+            Self::Kinesis => "Kinesis_20131202.",
             Self::Kms => "TrentService.",
         }
     }
@@ -35,14 +46,32 @@ impl Service {
                 "StartDeliveryStreamEncryption",
                 "StopDeliveryStreamEncryption",
             ],
+            Self::Kinesis => &[
+                "CreateStream",
+                "DeleteStream",
+                "DescribeStream",
+                "DescribeStreamSummary",
+                "GetRecords",
+                "GetShardIterator",
+                "ListShards",
+                "ListStreams",
+                "PutRecord",
+                "PutRecords",
+                "StartStreamEncryption",
+                "StopStreamEncryption",
+                "UpdateMaxRecordSize",
+            ],
             Self::Kms => &[
                 "CancelKeyDeletion",
+                "CreateAlias",
                 "CreateKey",
                 "Decrypt",
+                "DeleteAlias",
                 "DescribeKey",
                 "DisableKey",
                 "EnableKey",
                 "GenerateDataKey",
+                "ListAliases",
                 "ListKeys",
                 "ScheduleKeyDeletion",
             ],
@@ -53,6 +82,7 @@ impl Service {
     pub(super) const fn usual_actions(self) -> &'static [&'static str] {
         match self {
             Self::Firehose => &["PutRecord", "PutRecordBatch"],
+            Self::Kinesis => &["PutRecord", "PutRecords"],
             Self::Kms => &["Decrypt", "GenerateDataKey"],
         }
     }
@@ -61,6 +91,9 @@ impl Service {
     pub(super) fn throttled(self) -> ServiceError {
         match self {
             Self::Firehose => ServiceError::slow_down(),
+            Self::Kinesis => {
+                ServiceError::of_code("ProvisionedThroughputExceededException", None, RATE_EXCEEDED)
+            }
             Self::Kms => ServiceError::of_code(
                 "ThrottlingException",
                 None,
@@ -74,6 +107,11 @@ impl Service {
     pub(super) fn unavailable(self) -> ServiceError {
         match self {
             Self::Firehose => ServiceError::slow_down(),
+            Self::Kinesis => ServiceError::of_code(
+                "ServiceUnavailable",
+                None,
+                "The request has failed due to a temporary failure of the server.",
+            ),
             Self::Kms => ServiceError::of_code(
                 "DependencyTimeoutException",
                 Some(StatusCode::SERVICE_UNAVAILABLE),

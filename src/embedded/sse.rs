@@ -90,6 +90,23 @@ pub(super) struct Shown {
     pub(super) failure: Option<FailureType>,
 }
 
+/// How calls are counted against the limit of 24 hours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Budget {
+    /// Starts and Stops together, refused ones too: a delivery stream.
+    #[default]
+    Together,
+    /// Starts and Stops each for themselves, and only those that were taken: a data stream.
+    Apart,
+}
+
+/// Which of the two calls it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Start,
+    Stop,
+}
+
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -112,7 +129,13 @@ pub(super) struct Sse {
     lingers_until_ms: Option<u64>,
     change: Option<Change>,
     failure: Option<FailureType>,
+    /// The calls of the last 24 hours, or the Starts alone where they are counted apart.
     calls_ms: VecDeque<u64>,
+    /// The Stops of the last 24 hours where they are counted apart.
+    #[serde(default)]
+    stops_ms: VecDeque<u64>,
+    #[serde(default)]
+    budget: Budget,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -132,6 +155,11 @@ struct Change {
 }
 
 impl Sse {
+    /// A stream that was never encrypted and whose calls are counted so.
+    pub(super) fn counted(budget: Budget) -> Self {
+        Self { budget, ..Self::default() }
+    }
+
     /// Begins to encrypt under this key. With `failure` the change will end in `ENABLING_FAILED`.
     pub(super) fn start(
         &mut self,
@@ -140,7 +168,7 @@ impl Sse {
         timing: &SseTiming,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        self.admit(timing, now_ms)?;
+        self.admit(Call::Start, timing, now_ms)?;
         self.enable(key, failure, timing, now_ms);
         Ok(())
     }
@@ -165,7 +193,7 @@ impl Sse {
         timing: &SseTiming,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        self.admit(timing, now_ms)?;
+        self.admit(Call::Stop, timing, now_ms)?;
         self.status = Some(Status::Disabling);
         self.begin(None, failure, timing, now_ms);
         Ok(())
@@ -185,18 +213,61 @@ impl Sse {
         active || self.lingers_until_ms.is_some_and(|until| now_ms < until)
     }
 
-    /// The calls of the last 24 hours are counted whether they are then refused or not: the service
-    /// does not say, and this is the stricter reading. A call over the limit is not, or a caller
-    /// that goes on asking would never get out.
-    fn admit(&mut self, timing: &SseTiming, now_ms: u64) -> Result<(), Refusal> {
+    /// Sets what is, at once and without a call: somebody else has changed it. What was under way is off.
+    pub(super) fn force(&mut self, to: Option<Key>, now_ms: u64) {
+        self.change = None;
+        self.failure = None;
+        self.lingers_until_ms = None;
+        self.status = Some(if to.is_some() { Status::Enabled } else { Status::Disabled });
+        self.active = to.clone().map(|key| Active { key, from_ms: now_ms });
+        self.key = to;
+    }
+
+    /// The key that is in force, whether everything is settled or not.
+    pub(super) fn in_force(&mut self, now_ms: u64) -> Option<&Key> {
         self.advance(now_ms);
-        while self.calls_ms.front().is_some_and(|call| call.saturating_add(DAY_MS) <= now_ms) {
-            self.calls_ms.pop_front();
+        self.active.as_ref().map(|active| &active.key)
+    }
+
+    /// Whether a change is under way.
+    pub(super) fn is_changing(&mut self, now_ms: u64) -> bool {
+        self.advance(now_ms);
+        self.change.is_some()
+    }
+
+    /// How many calls of this kind count against the limit now.
+    pub(super) fn calls(&mut self, call: Call, now_ms: u64) -> usize {
+        let calls = self.calls_of(call);
+        while calls.front().is_some_and(|call| call.saturating_add(DAY_MS) <= now_ms) {
+            calls.pop_front();
         }
-        if self.calls_ms.len() >= timing.calls_per_day_max {
+        calls.len()
+    }
+
+    /// Lets so many calls of this kind have been made just now, and no others.
+    pub(super) fn set_calls(&mut self, call: Call, count: usize, now_ms: u64) {
+        *self.calls_of(call) = std::iter::repeat_n(now_ms, count).collect();
+    }
+
+    fn calls_of(&mut self, call: Call) -> &mut VecDeque<u64> {
+        match (self.budget, call) {
+            (Budget::Apart, Call::Stop) => &mut self.stops_ms,
+            (Budget::Apart, Call::Start) | (Budget::Together, _) => &mut self.calls_ms,
+        }
+    }
+
+    /// A delivery stream's calls are counted whether they are then refused or not: the service does
+    /// not say, and this is the stricter reading. A call over the limit is not, or a caller that goes
+    /// on asking would never get out. Of a data stream only what is taken counts (source: its guide).
+    fn admit(&mut self, call: Call, timing: &SseTiming, now_ms: u64) -> Result<(), Refusal> {
+        self.advance(now_ms);
+        if self.budget == Budget::Apart && self.change.is_some() {
+            return Err(Refusal::InTransition);
+        }
+        if self.calls(call, now_ms) >= timing.calls_per_day_max {
             return Err(Refusal::TooManyCalls);
         }
-        self.calls_ms.push_back(now_ms);
+        self.calls_of(call).push_back(now_ms);
         if self.change.is_some() { Err(Refusal::InTransition) } else { Ok(()) }
     }
 
@@ -387,6 +458,34 @@ mod tests {
         assert_eq!(sse.stop(None, &TIMING, DAY_MS), Ok(()));
         assert_eq!(sse.start(owned(), None, &TIMING, DAY_MS + 20_000), Err(Refusal::TooManyCalls));
         assert_eq!(sse.start(owned(), None, &TIMING, DAY_MS + 60_000), Ok(()));
+    }
+
+    #[test]
+    fn starts_and_stops_of_a_data_stream_have_budgets_of_their_own_and_refusals_cost_nothing() {
+        let one = SseTiming { calls_per_day_max: 1, ..TIMING };
+        let mut sse = Sse::counted(Budget::Apart);
+        sse.start(owned(), None, &one, 0).unwrap();
+        assert_eq!(sse.stop(None, &one, 1), Err(Refusal::InTransition));
+        assert_eq!((sse.calls(Call::Start, 1), sse.calls(Call::Stop, 1)), (1, 0));
+        sse.stop(None, &one, 20_000).unwrap();
+        assert_eq!(sse.start(owned(), None, &one, 40_000), Err(Refusal::TooManyCalls));
+        assert_eq!(sse.stop(None, &one, 40_000), Err(Refusal::TooManyCalls));
+        sse.start(owned(), None, &one, DAY_MS).unwrap();
+    }
+
+    #[test]
+    fn what_is_forced_holds_at_once_and_costs_no_call() {
+        let mut sse = encrypted();
+        sse.force(None, 20_000);
+        assert_eq!((status(&mut sse, 20_000), sse.encrypts(20_000)), (Status::Disabled, false));
+        sse.start(owned(), None, &TIMING, 20_001).unwrap();
+        sse.force(Some(customer(2)), 20_002);
+        assert_eq!((status(&mut sse, 20_002), sse.encrypts(20_002)), (Status::Enabled, true));
+        assert_eq!(sse.in_force(20_002), Some(&customer(2)));
+        assert!(!sse.is_changing(20_002));
+        assert_eq!(sse.calls(Call::Start, 20_002), 2);
+        sse.set_calls(Call::Start, 25, 20_003);
+        assert_eq!(sse.stop(None, &TIMING, 20_003), Err(Refusal::TooManyCalls));
     }
 
     #[test]

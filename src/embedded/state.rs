@@ -10,14 +10,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::account::Account;
 use super::deliver::Writer;
 use super::emulator::StartError;
 use super::files::{DataDir, KEYS, STREAMS};
 use super::injector::{Injector, Verdict};
 use super::journal::{Journal, RecordId};
+use super::key_use::Judge;
+use super::kinesis::{self, Kinesis};
 use super::kms_keys::Keys;
 use super::quota::Buckets;
 use super::service::Service;
+use super::sse_control::Commanded;
 use super::streams::{Counters, Definition, Destination, Stream};
 use crate::record::StreamName;
 
@@ -38,8 +42,13 @@ pub(super) struct State {
     pub(super) streams: BTreeMap<StreamName, Stream>,
     /// The faults of all streams without faults of their own.
     pub(super) injector: Injector,
+    pub(super) kinesis: Kinesis,
     pub(super) kms: Kms,
-    dir: DataDir,
+    /// What callers may do, and how often.
+    pub(super) account: Account,
+    /// How often each action of each service was asked for in this life, whatever became of it.
+    pub(super) calls: BTreeMap<Service, BTreeMap<&'static str, u64>>,
+    pub(super) dir: DataDir,
     started: Instant,
     next_record_id: RecordId,
 }
@@ -49,8 +58,6 @@ pub(super) struct State {
 pub(super) struct Kms {
     pub(super) keys: Keys,
     pub(super) injector: Injector,
-    /// How often each action was asked for in this life, whatever became of it.
-    pub(super) calls: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,13 +73,16 @@ impl State {
         let kms = Kms {
             keys: Keys::open(&dir, unix_ms())?,
             injector: Injector::of(Service::Kms, config.kms_faults.clone()),
-            calls: BTreeMap::new(),
         };
+        let kinesis = Kinesis::open(&config, &dir)?;
         let mut state = Self {
             streams: BTreeMap::new(),
             injector: Injector::new(config.faults.clone()),
             config,
+            kinesis,
             kms,
+            account: Account::default(),
+            calls: BTreeMap::new(),
             dir,
             started: Instant::now(),
             next_record_id: RecordId { life: fastrand::u64(..), seq: 0 },
@@ -81,6 +91,7 @@ impl State {
             state.add(name, definition);
         }
         let now_ms = unix_ms();
+        kinesis::startup::add_configured(&mut state, now_ms)?;
         for name in state.config.streams.clone() {
             if !state.streams.contains_key(&name) {
                 let definition = Definition::new(&name, Destination::default(), now_ms);
@@ -153,7 +164,19 @@ impl State {
         self.started.elapsed()
     }
 
-    fn add(&mut self, name: StreamName, definition: Definition) {
+    /// Counts a call that was asked for.
+    pub(super) fn count_call(&mut self, service: Service, action: &'static str) {
+        *self.calls.entry(service).or_default().entry(action).or_default() += 1;
+    }
+
+    /// What keys are judged by at this moment.
+    pub(super) fn key_judge(&self, now_ms: u64) -> Judge<'_> {
+        let (keys, region) = (&self.kms.keys, self.config.region.as_str());
+        Judge { keys, account: &self.account, region, now_ms }
+    }
+
+    /// Adds a stream, or replaces one, without keeping it.
+    pub(super) fn add(&mut self, name: StreamName, definition: Definition) {
         let quota = self.config.stream_quotas.get(&name).copied().unwrap_or(self.config.quota);
         let stream = Stream {
             definition,
@@ -161,6 +184,8 @@ impl State {
             injector: self.config.stream_faults.get(&name).cloned().map(Injector::new),
             counters: Counters::default(),
             journal: Journal::new(self.config.journal_bytes_max),
+            commanded: Commanded::default(),
+            calls: BTreeMap::new(),
         };
         self.streams.insert(name, stream);
     }
@@ -195,7 +220,12 @@ fn read_definitions(dir: &DataDir) -> Result<Vec<(StreamName, Definition)>, Star
 /// The wall clock, in milliseconds. The encryption state outlives the process and goes by it.
 pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    duration_ms(since)
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn duration_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The version of `streams.json`.

@@ -1,12 +1,17 @@
 //! One delivery stream: what it was created as, and what it has seen in this life.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::ACCOUNT_ID;
 use super::injector::Injector;
 use super::journal::Journal;
 use super::quota::Buckets;
 use super::sse::Sse;
+use super::sse_control::Commanded;
+use super::wire::ServiceError;
 use crate::record::StreamName;
 
 /// A stream and everything about it.
@@ -19,6 +24,10 @@ pub(super) struct Stream {
     pub(super) injector: Option<Injector>,
     pub(super) counters: Counters,
     pub(super) journal: Journal,
+    /// What is commanded of its encryption.
+    pub(super) commanded: Commanded,
+    /// How often each action was asked of it in this life, whatever became of it.
+    pub(super) calls: BTreeMap<&'static str, u64>,
 }
 
 /// What outlives the process. Times are milliseconds since the Unix epoch.
@@ -30,6 +39,45 @@ pub(super) struct Definition {
     pub(super) active_from_ms: u64,
     pub(super) destination: Destination,
     pub(super) sse: Sse,
+    #[serde(default)]
+    pub(super) source: Source,
+}
+
+/// Where the records of a delivery stream come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Source {
+    /// From those who put them.
+    #[default]
+    DirectPut,
+    /// From a data stream: what is put there is delivered here.
+    DataStream { arn: String, role_arn: String, since_ms: u64 },
+    /// From Kafka. It is shown as it was given, and nothing ever comes.
+    Msk { given: Value },
+    /// From a database. Nothing ever comes.
+    Database,
+}
+
+impl Source {
+    /// The type of a stream with this source, as Describe shows it.
+    pub(super) fn stream_type(&self) -> &'static str {
+        match self {
+            Self::DirectPut => "DirectPut",
+            Self::DataStream { .. } => "KinesisStreamAsSource",
+            Self::Msk { .. } => "MSKAsSource",
+            Self::Database => "DatabaseAsSource",
+        }
+    }
+
+    /// Refuses what only a Direct PUT stream can do.
+    pub(super) fn check_direct_put(&self) -> Result<(), ServiceError> {
+        if *self == Self::DirectPut {
+            return Ok(());
+        }
+        Err(ServiceError::invalid_argument(format!(
+            "This operation is not permitted on {} delivery stream type.",
+            self.stream_type()
+        )))
+    }
 }
 
 /// The S3 destination that the stream was created with. It is shown and otherwise ignored: objects go
@@ -55,7 +103,7 @@ pub(super) struct Counters {
     pub(super) bytes_accepted: u64,
     /// Each accepted record rounded up to 5 KiB.
     pub(super) bytes_billed: u64,
-    /// Accepted records whose answer said `Encrypted: true`.
+    /// Accepted records that were encrypted, whatever their answer was made to say.
     pub(super) records_encrypted: u64,
     /// Records over the quota.
     pub(super) records_throttled: u64,
@@ -73,6 +121,7 @@ impl Definition {
             active_from_ms: now_ms,
             destination,
             sse: Sse::default(),
+            source: Source::DirectPut,
         }
     }
 
@@ -82,8 +131,13 @@ impl Definition {
     }
 
     pub(super) fn arn(&self, region: &str) -> String {
-        format!("arn:aws:firehose:{region}:{ACCOUNT_ID}:deliverystream/{}", self.name)
+        delivery_stream_arn(&self.name, region)
     }
+}
+
+/// The ARN of the delivery stream of this name.
+pub(super) fn delivery_stream_arn(name: &str, region: &str) -> String {
+    format!("arn:aws:firehose:{region}:{ACCOUNT_ID}:deliverystream/{name}")
 }
 
 impl Default for Destination {

@@ -132,7 +132,7 @@ fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
 }
 
 /// One request on a connection of its own.
-fn http(
+pub(super) fn http(
     addr: SocketAddr,
     method: &str,
     path: &str,

@@ -22,12 +22,17 @@ pub(super) const SLOW_DOWN: &str = "Slow down.";
 pub(super) const INTERNAL_FAILURE: &str =
     "The request processing has failed because of an unknown error, exception or failure.";
 
+/// What Kinesis says to a request that it sheds as a whole.
+pub(super) const RATE_EXCEEDED: &str = "Rate exceeded for the stream.";
+
 /// An error as the service tells it: a code, an HTTP status and a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServiceError {
     code: Cow<'static, str>,
     status: StatusCode,
     message: String,
+    /// The `code` member of an `InvalidKMSResourceException`: what KMS said.
+    kms_code: Option<&'static str>,
 }
 
 impl ServiceError {
@@ -39,7 +44,9 @@ impl ServiceError {
     ) -> Self {
         let code = code.into();
         let status = status.unwrap_or_else(|| status_of(&code));
-        Self { code, status, message: message.into() }
+        // The one error whose model has a second member.
+        let kms_code = (code == INVALID_KMS_RESOURCE).then_some("AccessDeniedException");
+        Self { code, status, message: message.into(), kms_code }
     }
 
     /// The request is not JSON, or a member is not of its type.
@@ -69,6 +76,21 @@ impl ServiceError {
             None,
             format!("Firehose {stream} under account {ACCOUNT_ID} not found."),
         )
+    }
+
+    /// The key of a delivery stream cannot be used: what KMS said, and a message.
+    pub(super) fn invalid_kms_resource(kms_code: &'static str, message: impl Into<String>) -> Self {
+        let error = Self::of_code(INVALID_KMS_RESOURCE, None, message);
+        Self { kms_code: Some(kms_code), ..error }
+    }
+
+    /// The caller may not do this. `action` is that of a permission, `resource` an ARN or `*`.
+    pub(super) fn access_denied(action: &str, resource: &str) -> Self {
+        let message = format!(
+            "User: arn:aws:iam::{ACCOUNT_ID}:user/emulator is not authorized to perform: {action} on \
+             resource: {resource} because no identity-based policy allows the {action} action"
+        );
+        Self::of_code("AccessDeniedException", None, message)
     }
 
     /// The stream is in a state that does not allow this.
@@ -114,11 +136,15 @@ impl ServiceError {
     /// The error as it goes over the wire.
     pub(super) fn into_answer(self) -> Answer {
         // The service leaves an empty message out.
-        let body = if self.message.is_empty() {
-            json!({ "__type": self.code })
-        } else {
-            json!({ "__type": self.code, "message": self.message })
-        };
+        let mut body = json!({ "__type": self.code });
+        if let Some(members) = body.as_object_mut() {
+            if !self.message.is_empty() {
+                members.insert("message".into(), self.message.into());
+            }
+            if let Some(kms_code) = self.kms_code {
+                members.insert("code".into(), kms_code.into());
+            }
+        }
         let mut answer = answer(self.status, body.to_string());
         if let Ok(code) = HeaderValue::from_str(&self.code) {
             answer.headers_mut().insert("x-amzn-errortype", code);
@@ -127,12 +153,16 @@ impl ServiceError {
     }
 }
 
+const INVALID_KMS_RESOURCE: &str = "InvalidKMSResourceException";
+
 /// The HTTP status that the service gives a code, as its model and its common errors say.
 fn status_of(code: &str) -> StatusCode {
     match code {
         "ServiceUnavailableException" | "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
         "DependencyTimeoutException" => StatusCode::SERVICE_UNAVAILABLE,
-        "InternalFailure" | "InternalServerError" => StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalFailure" | "InternalFailureException" | "InternalServerError" => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         "KMSInternalException" | "KeyUnavailableException" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -199,6 +229,17 @@ mod tests {
             assert!(answer.headers().contains_key("x-amzn-requestid"));
             assert_eq!(answer.headers()[CONTENT_TYPE], "application/x-amz-json-1.1");
         }
+    }
+
+    #[test]
+    fn an_unusable_key_is_told_with_what_kms_said() {
+        let error = ServiceError::of_code("InvalidKMSResourceException", None, "no");
+        assert_eq!(error.kms_code, Some("AccessDeniedException"));
+        let error = ServiceError::invalid_kms_resource("DisabledException", "no");
+        assert_eq!(
+            (error.code(), error.kms_code),
+            (INVALID_KMS_RESOURCE, Some("DisabledException"))
+        );
     }
 
     #[test]
