@@ -6,7 +6,7 @@ use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
 use crate::embedded::testing::{AT_ONCE, Rig, Told, code, config, start, start_with};
-use crate::embedded::tests::http;
+use crate::embedded::tests::{client, http};
 use crate::embedded::{Emulator, Quota, SseTiming, read_delivered};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/data";
@@ -114,6 +114,30 @@ fn a_delivery_stream_behind_a_data_stream_says_so_and_takes_no_puts_and_no_encry
             message,
             "This operation is not permitted on KinesisStreamAsSource delivery stream type."
         );
+    }
+}
+
+#[tokio::test]
+async fn the_sdk_reads_what_describe_says_of_a_source() {
+    let rig = start();
+    let msk = json!({
+        "DeliveryStreamName": "kafka",
+        "DeliveryStreamType": "MSKAsSource",
+        "MSKSourceConfiguration": { "MSKClusterARN": "arn:m", "TopicName": "t",
+            "AuthenticationConfiguration": { "RoleARN": "arn:r", "Connectivity": "PUBLIC" } },
+        "S3DestinationConfiguration": { "RoleARN": "arn:r", "BucketARN": "arn:aws:s3:::b" },
+    });
+    rig.firehose("CreateDeliveryStream", &msk).unwrap();
+    let client = client(&rig.emulator);
+    for (name, kind) in [("demo", "KinesisStreamAsSource"), ("kafka", "MSKAsSource")] {
+        let described = client.describe_delivery_stream().delivery_stream_name(name).send().await;
+        let described = described.unwrap().delivery_stream_description.unwrap();
+        assert_eq!(described.delivery_stream_type.as_str(), kind);
+        let source = described.source.unwrap();
+        let of_data = source.kinesis_stream_source_description;
+        let arn = of_data.and_then(|source| source.kinesis_stream_arn);
+        assert_eq!(arn.as_deref(), (name == "demo").then_some(ARN));
+        assert_eq!(source.msk_source_description.is_some(), name == "kafka");
     }
 }
 
