@@ -1,6 +1,7 @@
 //! The actions of KMS: data keys, and the life of the keys that wrap them.
 //!
-//! Symmetric keys only, without aliases, grants, policies and rotation: everybody may use every key.
+//! Symmetric keys only, without grants, policies and rotation: everybody may use every key, unless the
+//! account is told otherwise (see `account.rs`).
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::ACCOUNT_ID;
 use super::actions::{Outcome, keep};
+use super::kms_aliases;
 use super::kms_keys::{Key, KeyState};
 use super::kms_seal::{Blob, Material, NoRandom, random_bytes};
 use super::limits::Constraints;
@@ -67,6 +69,9 @@ pub(super) fn act(state: &mut State, action: &str, body: &[u8]) -> Outcome {
     state.kms.keys.forget_deleted(unix_ms());
     match action {
         "CreateKey" => create(state, body),
+        "CreateAlias" => kms_aliases::create(state, body),
+        "DeleteAlias" => kms_aliases::delete(state, body),
+        "ListAliases" => kms_aliases::list(state, body),
         "DescribeKey" => {
             let region = state.config.region.clone();
             let key = named(state, &from_json::<KeyInput>(body)?.key_id)?;

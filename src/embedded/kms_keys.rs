@@ -11,9 +11,13 @@ use super::kms_seal::Material;
 use super::wire::{ServiceError, uuid_text};
 use super::{ACCOUNT_ID, DEFAULT_KEY};
 
-/// The keys by their id.
+/// The keys by their id, and the names that they go by.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Keys(BTreeMap<u128, Key>);
+pub(super) struct Keys {
+    keys: BTreeMap<u128, Key>,
+    /// `alias/…`, and the key that it means.
+    aliases: BTreeMap<String, u128>,
+}
 
 /// One key. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone)]
@@ -40,6 +44,9 @@ pub(super) enum KeyState {
 struct KeysFile {
     version: u32,
     keys: Vec<KeptKey>,
+    /// Each with the id of its key.
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,11 +75,15 @@ impl Keys {
             }
             for kept in file.keys {
                 let key = kept.into_key().ok_or_else(|| bad("a key is damaged"))?;
-                keys.0.insert(key.id, key);
+                keys.insert(key);
+            }
+            for (alias, id) in file.aliases {
+                let id = parse_uuid(&id).ok_or_else(|| bad("an alias is damaged"))?;
+                keys.aliases.insert(alias, id);
             }
         }
         keys.forget_deleted(now_ms);
-        if !keys.0.contains_key(&DEFAULT_KEY) {
+        if !keys.keys.contains_key(&DEFAULT_KEY) {
             let material = Material::random()
                 .map_err(|_| failed(std::io::Error::other("the system gives no random numbers")))?;
             keys.insert(Key {
@@ -89,52 +100,77 @@ impl Keys {
 
     /// What is kept.
     pub(super) fn to_json(&self) -> String {
-        let keys = self.0.values().map(|key| KeptKey {
+        let keys = self.keys.values().map(|key| KeptKey {
             id: uuid_text(key.id),
             created_ms: key.created_ms,
             description: key.description.clone(),
             state: key.state,
             material: STANDARD.encode_to_string(key.material.as_bytes()),
         });
-        let file = KeysFile { version: VERSION, keys: keys.collect() };
+        let aliases = self.aliases.iter().map(|(alias, id)| (alias.clone(), uuid_text(*id)));
+        let file = KeysFile { version: VERSION, keys: keys.collect(), aliases: aliases.collect() };
         serde_json::to_string_pretty(&file).expect("texts and numbers can be written as JSON")
     }
 
     pub(super) fn insert(&mut self, key: Key) {
-        self.0.insert(key.id, key);
+        self.keys.insert(key.id, key);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.0.values()
+        self.keys.values()
+    }
+
+    /// The aliases, by name, each with the key that it means.
+    pub(super) fn aliases(&self) -> impl Iterator<Item = (&str, u128)> {
+        self.aliases.iter().map(|(alias, id)| (alias.as_str(), *id))
+    }
+
+    /// Lets an alias mean a key; `false` when it means one already.
+    pub(super) fn add_alias(&mut self, alias: &str, id: u128) -> bool {
+        let is_free = !self.aliases.contains_key(alias);
+        if is_free {
+            self.aliases.insert(alias.to_owned(), id);
+        }
+        is_free
+    }
+
+    /// Forgets an alias; `false` when there is none.
+    pub(super) fn remove_alias(&mut self, alias: &str) -> bool {
+        self.aliases.remove(alias).is_some()
     }
 
     /// Forgets what was to be deleted until now.
     pub(super) fn forget_deleted(&mut self, now_ms: u64) {
-        self.0.retain(|_, key| match key.state {
+        self.keys.retain(|_, key| match key.state {
             KeyState::PendingDeletion { at_ms } => at_ms > now_ms,
             KeyState::Enabled | KeyState::Disabled => true,
         });
+        self.aliases.retain(|_, id| self.keys.contains_key(id));
     }
 
     /// The key with this id.
     pub(super) fn by_id(&self, id: u128) -> Option<&Key> {
-        self.0.get(&id)
+        self.keys.get(&id)
     }
 
-    /// The key that is named by its id or its ARN, if there is one.
+    /// The key that is named by its id, its alias or the ARN of either, if there is one.
     pub(super) fn found(&self, named: &str, region: &str) -> Option<&Key> {
-        let id = named.strip_prefix(&arn_prefix(region)).unwrap_or(named);
-        self.0.get(&parse_uuid(id)?)
+        let local = named.strip_prefix(&arn_head(region)).unwrap_or(named);
+        let id = match self.aliases.get(local) {
+            Some(id) => *id,
+            None => parse_uuid(named.strip_prefix(&arn_prefix(region)).unwrap_or(named))?,
+        };
+        self.keys.get(&id)
     }
 
-    /// The key that a request names, by its id or its ARN.
+    /// The key that a request names, by its id, its alias or the ARN of either.
     pub(super) fn named(&mut self, named: &str, region: &str) -> Result<&mut Key, ServiceError> {
-        let id = named.strip_prefix(&arn_prefix(region)).unwrap_or(named);
-        let key = parse_uuid(id).and_then(|id| self.0.get_mut(&id));
+        let id = self.found(named, region).map(|key| key.id);
+        let key = id.and_then(|id| self.keys.get_mut(&id));
         key.ok_or_else(|| match named.rsplit_once("alias/") {
             Some((_, alias)) => {
                 not_found(&format!("Alias {}alias/{alias} is not found.", arn_head(region)))
@@ -190,7 +226,7 @@ pub(super) fn default_arn(region: &str) -> String {
     format!("{}{}", arn_prefix(region), uuid_text(DEFAULT_KEY))
 }
 
-fn arn_head(region: &str) -> String {
+pub(super) fn arn_head(region: &str) -> String {
     format!("arn:aws:kms:{region}:{ACCOUNT_ID}:")
 }
 
@@ -198,7 +234,7 @@ fn arn_prefix(region: &str) -> String {
     format!("{}key/", arn_head(region))
 }
 
-fn not_found(message: &str) -> ServiceError {
+pub(super) fn not_found(message: &str) -> ServiceError {
     ServiceError::of_code("NotFoundException", None, message)
 }
 

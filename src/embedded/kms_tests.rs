@@ -133,6 +133,29 @@ async fn a_key_that_is_disabled_or_to_be_deleted_does_nothing_until_it_is_enable
 }
 
 #[tokio::test]
+async fn an_alias_is_a_name_of_its_key_until_it_is_deleted() {
+    let (dir, rig) = fresh();
+    let arn = rig.create().await;
+    let create =
+        |alias: &str| rig.client.create_alias().alias_name(alias).target_key_id(&arn).send();
+    create("alias/mine").await.unwrap();
+    assert_eq!(code_of(&create("alias/mine").await.unwrap_err()), "AlreadyExistsException");
+    for bad in ["mine", "alias/", "alias/aws/mine"] {
+        assert_eq!(code_of(&create(bad).await.unwrap_err()), "InvalidAliasNameException", "{bad}");
+    }
+    rig.emulator.stop().unwrap();
+    let rig = start(dir.path(), "{}");
+    let (_, blob) = rig.generate("alias/mine").await.unwrap();
+    let alias_arn = "arn:aws:kms:us-east-1:000000000000:alias/mine";
+    assert!(rig.decrypt(Some(alias_arn), &blob, "a").await.is_ok());
+    let listed = rig.client.list_aliases().send().await.unwrap();
+    let names: Vec<_> = listed.aliases().iter().map(|alias| alias.alias_name.as_deref()).collect();
+    assert_eq!(names, [Some("alias/aws/kinesis"), Some("alias/mine")]);
+    rig.client.delete_alias().alias_name("alias/mine").send().await.unwrap();
+    assert_eq!(rig.generate("alias/mine").await.unwrap_err(), "NotFoundException");
+}
+
+#[tokio::test]
 async fn keys_outlive_the_emulator_in_a_file_of_its_owner() {
     let (dir, rig) = fresh();
     let arn = rig.create().await;

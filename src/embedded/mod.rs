@@ -6,8 +6,9 @@
 //! `CreateDeliveryStream`, `DescribeDeliveryStream`, `ListDeliveryStreams`, `DeleteDeliveryStream`,
 //! `PutRecord`, `PutRecordBatch`, `StartDeliveryStreamEncryption` and `StopDeliveryStreamEncryption`; data
 //! streams (`X-Amz-Target: Kinesis_20131202.*`, see `kinesis/mod.rs`), which delivery streams may have as
-//! their source; and of KMS (`X-Amz-Target: TrentService.*`) `CreateKey`, `DescribeKey`, `ListKeys`, `GenerateDataKey`, `Decrypt`,
-//! `EnableKey`, `DisableKey`, `ScheduleKeyDeletion` and `CancelKeyDeletion`. One key is always there.
+//! their source; and of KMS (`X-Amz-Target: TrentService.*`) `CreateKey`, `DescribeKey`, `ListKeys`,
+//! `GenerateDataKey`, `Decrypt`, `EnableKey`, `DisableKey`, `ScheduleKeyDeletion`, `CancelKeyDeletion`,
+//! `CreateAlias`, `ListAliases` and `DeleteAlias`. One key is always there.
 //!
 //! **Requests need not be signed, and a signature is never verified.** It is no place for real data
 //! on a network: it listens on loopback unless it is told otherwise, and its files are plain.
@@ -37,7 +38,7 @@
 //! | `actions.rs`, `source.rs`, `describe.rs` | the control plane of the service; its longest answer |
 //! | `kinesis/` | data streams |
 //! | `service.rs` | the services behind the listener, and their actions |
-//! | `kms.rs`, `kms_keys.rs`, `kms_seal.rs` | KMS: its actions; its keys; its blobs |
+//! | `kms.rs`, `kms_aliases.rs`, `kms_keys.rs`, `kms_seal.rs` | KMS: its actions; its keys; its blobs |
 //! | `sse.rs`, `quota.rs`, `faults.rs`, `injector.rs`, `limits.rs`, `md5.rs` | pure decisions |
 //! | `sse_control.rs`, `account.rs`, `key_use.rs` | what a test commands of encryption, permissions and rates; what stands against a key |
 //! | `state.rs`, `streams.rs`, `journal.rs` | what the emulator knows |
@@ -61,6 +62,7 @@ mod journal;
 mod key_use;
 mod kinesis;
 mod kms;
+mod kms_aliases;
 mod kms_keys;
 mod kms_seal;
 #[cfg(test)]
@@ -76,8 +78,12 @@ mod service;
 mod source;
 mod sse;
 mod sse_control;
+#[cfg(test)]
+mod sse_tests;
 mod state;
 mod streams;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -1,79 +1,18 @@
 //! Data streams over the wire, and the delivery streams behind them.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64_simd::STANDARD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::embedded::tests::http;
-use crate::embedded::{Config, Emulator, Quota, SseTiming, read_delivered};
-
-/// An emulator with the data stream `data` and the delivery stream `demo` behind it.
-struct Rig {
-    emulator: Emulator,
-    dir: TempDir,
-}
-
-/// A transition that takes no time and settles at once.
-const AT_ONCE: SseTiming =
-    SseTiming { transition: Duration::ZERO, settle: Duration::ZERO, calls_per_day_max: 25 };
+use crate::embedded::testing::{AT_ONCE, Rig, Told, code, config, start, start_with};
+use crate::embedded::tests::{client, http};
+use crate::embedded::{Emulator, Quota, SseTiming, read_delivered};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/data";
 
-fn config(dir: &Path) -> Config {
-    Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        data_dir: dir.to_owned(),
-        kinesis_streams: vec!["data=demo".parse().unwrap()],
-        journal_bytes_max: 1_000_000,
-        sse: AT_ONCE,
-        ..Config::default()
-    }
-}
-
-fn start_with(change: impl FnOnce(&mut Config)) -> Rig {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config(dir.path());
-    change(&mut config);
-    Rig { emulator: Emulator::start(config).unwrap(), dir }
-}
-
-fn start() -> Rig {
-    start_with(|_| {})
-}
-
 impl Rig {
-    fn ask(&self, target: &str, body: &Value) -> Result<Value, (String, String)> {
-        let headers = [("X-Amz-Target", target)];
-        let body = body.to_string();
-        let (status, mut answer) =
-            http(self.emulator.local_addr(), "POST", "/", &headers, body.as_bytes());
-        if status == 200 {
-            return Ok(answer);
-        }
-        let mut text = |member: &str| answer[member].take().as_str().unwrap_or("").to_owned();
-        Err((text("__type"), text("message")))
-    }
-
-    fn try_kinesis(&self, action: &str, body: &Value) -> Result<Value, (String, String)> {
-        self.ask(&format!("Kinesis_20131202.{action}"), body)
-    }
-
-    fn kinesis(&self, action: &str, body: &Value) -> Value {
-        self.try_kinesis(action, body).unwrap_or_else(|error| panic!("{action}: {error:?}"))
-    }
-
-    fn firehose(&self, action: &str, body: &Value) -> Result<Value, (String, String)> {
-        self.ask(&format!("Firehose_20150804.{action}"), body)
-    }
-
-    fn kms(&self, action: &str, body: &Value) -> Value {
-        self.ask(&format!("TrentService.{action}"), body).unwrap()
-    }
-
-    fn try_put(&self, records: &[(&str, &str)]) -> Result<Value, (String, String)> {
+    fn try_put(&self, records: &[(&str, &str)]) -> Told {
         let records: Vec<_> = records
             .iter()
             .map(|(key, data)| {
@@ -92,24 +31,7 @@ impl Rig {
         self.kinesis("DescribeStreamSummary", &named)["StreamDescriptionSummary"].take()
     }
 
-    fn control(&self, method: &str, path: &str, body: &Value) -> Value {
-        let path = format!("/emulator/{path}");
-        let body = body.to_string();
-        let (status, answer) =
-            http(self.emulator.local_addr(), method, &path, &[], body.as_bytes());
-        assert_eq!(status, 200, "{path}: {answer}");
-        answer
-    }
-
-    fn get(&self, path: &str) -> Value {
-        self.control("GET", path, &json!({}))
-    }
-
-    fn journal(&self, of: &str) -> Vec<Value> {
-        self.get(&format!("{of}/records"))["records"].as_array().unwrap().clone()
-    }
-
-    fn start_encryption(&self, key: &str) -> Result<Value, (String, String)> {
+    fn start_encryption(&self, key: &str) -> Told {
         let body = json!({ "StreamName": "data", "EncryptionType": "KMS", "KeyId": key });
         self.try_kinesis("StartStreamEncryption", &body)
     }
@@ -136,10 +58,6 @@ impl Rig {
             iterator = page["NextShardIterator"].clone();
         }
     }
-}
-
-fn code(result: Result<Value, (String, String)>) -> String {
-    result.unwrap_err().0
 }
 
 #[test]
@@ -199,6 +117,48 @@ fn a_delivery_stream_behind_a_data_stream_says_so_and_takes_no_puts_and_no_encry
     }
 }
 
+#[tokio::test]
+async fn the_sdk_reads_what_describe_says_of_a_source() {
+    let rig = start();
+    let msk = json!({
+        "DeliveryStreamName": "kafka",
+        "DeliveryStreamType": "MSKAsSource",
+        "MSKSourceConfiguration": { "MSKClusterARN": "arn:m", "TopicName": "t",
+            "AuthenticationConfiguration": { "RoleARN": "arn:r", "Connectivity": "PUBLIC" } },
+        "S3DestinationConfiguration": { "RoleARN": "arn:r", "BucketARN": "arn:aws:s3:::b" },
+    });
+    rig.firehose("CreateDeliveryStream", &msk).unwrap();
+    let client = client(&rig.emulator);
+    for (name, kind) in [("demo", "KinesisStreamAsSource"), ("kafka", "MSKAsSource")] {
+        let described = client.describe_delivery_stream().delivery_stream_name(name).send().await;
+        let described = described.unwrap().delivery_stream_description.unwrap();
+        assert_eq!(described.delivery_stream_type.as_str(), kind);
+        let source = described.source.unwrap();
+        let of_data = source.kinesis_stream_source_description;
+        let arn = of_data.and_then(|source| source.kinesis_stream_arn);
+        assert_eq!(arn.as_deref(), (name == "demo").then_some(ARN));
+        assert_eq!(source.msk_source_description.is_some(), name == "kafka");
+    }
+}
+
+#[test]
+fn the_control_endpoint_says_what_it_has_not() {
+    let rig = start();
+    let asked = |method: &str, path: &str| {
+        let path = format!("/emulator/{path}");
+        http(rig.emulator.local_addr(), method, &path, &[], br#"{"set":"enabled"}"#).0
+    };
+    assert_eq!(asked("PUT", "streams/demo/encryption"), 409);
+    assert_eq!(asked("PUT", "streams/direct/encryption"), 200);
+    for missing in ["kinesis/streams/none", "kinesis/streams/none/encryption", "kinesis/nothing"] {
+        assert_eq!(asked("GET", missing), 404, "{missing}");
+    }
+    assert_eq!(asked("PUT", "kinesis/streams/data/quota"), 400);
+    assert_eq!(asked("PUT", "kinesis/faults"), 400);
+    assert_eq!(asked("PUT", "account"), 400);
+    assert_eq!(rig.get("kinesis")["streams"][0]["arn"], ARN);
+}
+
 #[test]
 fn a_delivery_stream_can_be_made_again_with_another_source() {
     let rig = start();
@@ -235,7 +195,7 @@ fn a_delivery_stream_can_be_made_again_with_another_source() {
         assert_eq!(refused.is_ok(), kind == "DirectPut", "{kind}");
         rig.firehose("DeleteDeliveryStream", &json!({ "DeliveryStreamName": "other" })).unwrap();
     }
-    assert_eq!(list("DirectPut"), json!([]));
+    assert_eq!(list("DirectPut"), json!(["direct"]));
 }
 
 #[test]
@@ -334,6 +294,21 @@ fn encryption_is_switched_on_and_off_and_each_answer_says_so() {
 }
 
 #[test]
+fn a_change_that_fails_leaves_the_stream_as_it_was() {
+    let rig = start();
+    let faults = json!({ "sse_failure": "UNKNOWN_ERROR", "fail_next": 1 });
+    rig.control("PUT", "kinesis/streams/data/faults", &faults);
+    rig.start_encryption("alias/aws/kinesis").unwrap();
+    let summary = rig.summary();
+    let shown = (&summary["StreamStatus"], &summary["EncryptionType"], &summary["KeyId"]);
+    assert_eq!(shown, (&json!("ACTIVE"), &json!("NONE"), &Value::Null));
+    rig.control("PUT", "kinesis/streams/data/encryption", &json!({ "flag": "absent" }));
+    rig.start_encryption("alias/aws/kinesis").unwrap();
+    assert_eq!(rig.put(&[("a", "1")])["EncryptionType"], Value::Null);
+    assert_eq!(rig.journal("streams/demo")[0]["encrypted"], true);
+}
+
+#[test]
 fn both_members_name_the_encryption_and_the_calls_of_a_day_are_counted_apart() {
     let rig = start();
     for (body, expected) in [
@@ -391,8 +366,17 @@ fn what_callers_may_not_do_is_refused_with_the_service_s_words() {
         message.contains(&format!("perform: kinesis:PutRecords on resource: {ARN}")),
         "{message}"
     );
-    rig.control("DELETE", "account", &json!({}));
+    rig.control("PUT", "account", &json!({ "denied": ["kms:Decrypt"] }));
     rig.put(&[("a", "1")]);
+    let from = json!({ "StreamName": "data", "ShardId": "shardId-000000000000",
+        "ShardIteratorType": "TRIM_HORIZON" });
+    let iterator = rig.kinesis("GetShardIterator", &from);
+    let read =
+        || rig.try_kinesis("GetRecords", &json!({ "ShardIterator": iterator["ShardIterator"] }));
+    assert_eq!(read().unwrap_err().0, "KMSAccessDeniedException");
+    rig.control("DELETE", "account", &json!({}));
+    assert_eq!(read().unwrap()["Records"].as_array().unwrap().len(), 1);
+    assert_eq!(rig.get("kinesis/streams/data")["calls"]["GetRecords"], 2);
 }
 
 #[test]

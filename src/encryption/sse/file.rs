@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Kept;
+use super::kept::Kept;
 use crate::record::StreamName;
 
 /// The name of the file.
@@ -107,7 +107,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<StreamName, Kept>> {
 #[cfg(test)]
 mod tests {
     use super::super::calls::CallKind;
-    use super::super::machine::KeptRoute;
+    use super::super::kept::KeptRoute;
     use super::*;
 
     #[test]

@@ -15,12 +15,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::Config;
 use super::calls::{CallKind, Calls};
 use super::declared::{Declared, Destination, Policy, Target};
 use super::guard::{Guard, Stand};
+use super::kept::{Kept, KeptRoute};
 use super::observed::{Description, Place, RECORD_BYTES_DEFAULT};
 use super::owner::{Now, Outcome, Owner, Pace, Wish};
 use super::trouble::Trouble;
@@ -85,24 +84,6 @@ pub(super) enum Action {
     Call(CallKind, Target, Place),
     /// A person is to be told.
     Tell(Outcome),
-}
-
-/// What is kept of a stream over a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Where its records went, when the service was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) route: Option<KeptRoute>,
-    #[serde(default)]
-    pub(super) calls: Calls,
-}
-
-/// Where the records of a stream went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum KeptRoute {
-    Firehose,
-    Kinesis { id: String, record_bytes_max: usize },
 }
 
 impl Machine {
@@ -192,15 +173,8 @@ impl Machine {
 
     /// What is to be kept over a restart.
     pub(super) fn kept(&self) -> Kept {
-        let route =
-            self.description.as_ref().and_then(|(description, _)| match &description.place {
-                Place::Firehose => Some(KeptRoute::Firehose),
-                Place::Kinesis { id, record_bytes_max } => Some(KeptRoute::Kinesis {
-                    id: id.to_string(),
-                    record_bytes_max: *record_bytes_max,
-                }),
-                Place::Nowhere => None,
-            });
+        let place = self.description.as_ref().map(|(description, _)| &description.place);
+        let route = place.and_then(KeptRoute::of);
         Kept { route, calls: self.calls.clone() }
     }
 
@@ -420,17 +394,6 @@ impl Machine {
             passage,
             epoch: self.guidance.epoch,
             proof_holds: requires.then_some(self.waits.proof_holds),
-        }
-    }
-}
-
-impl KeptRoute {
-    fn place(self) -> Place {
-        match self {
-            Self::Firehose => Place::Firehose,
-            Self::Kinesis { id, record_bytes_max } => {
-                Place::Kinesis { id: id.into(), record_bytes_max }
-            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod file;
 mod firehose;
 mod guard;
 mod handle;
+mod kept;
 mod kinesis;
 mod lines;
 mod machine;
@@ -30,6 +31,8 @@ mod observed;
 mod owner;
 mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod trouble;
 mod words;
