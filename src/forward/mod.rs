@@ -31,7 +31,6 @@ mod held;
 mod hold;
 mod inquest;
 mod letters;
-mod look;
 pub mod metrics;
 mod outcome;
 mod overflow;
@@ -63,7 +62,6 @@ use std::time::Duration;
 
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
-pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use status::{StreamReason, StreamState, StreamStatus};
 
