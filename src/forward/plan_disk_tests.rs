@@ -12,7 +12,7 @@ use super::*;
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batch, Batcher, Book, ChunkPool, Lane, Piece, post};
 
-const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20 };
+const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20, record_bytes_more: 0 };
 const AWAITED_AFTER: Duration = Duration::from_secs(4);
 const MS: Duration = Duration::from_millis(1);
 

@@ -152,13 +152,14 @@ impl Spooling {
     }
 
     /// Lets go what memory need not hold, copies what it should not hold alone, and asks for the backlog
-    /// or not.
+    /// or not. `is_shut`: nothing at all may leave, not even to ask with.
     pub(super) fn tend(
         &mut self,
         now: Instant,
         plan: &mut Plan,
         share: &Share,
         outlook: Outlook,
+        is_shut: bool,
     ) -> Tended {
         for (name, cause) in self.letters.take_due(now) {
             self.send_letter(plan, name, cause);
@@ -166,8 +167,8 @@ impl Spooling {
         let mut tended = Tended { look_at: self.letters.again_at(), ..Tended::default() };
         self.let_go(plan, share, outlook, &mut tended);
         tended.look_at = earlier(tended.look_at, self.copy_out(now, plan, share, outlook));
-        // A stream that is held for its dead letters is not asked with records.
-        let has_probe = plan.has_probe() || self.letters.block().is_some();
+        // A stream that is held for its dead letters, or shut, is not asked with records.
+        let has_probe = plan.has_probe() || self.letters.block().is_some() || is_shut;
         self.want(overflow::wants_backlog(outlook, has_probe));
         tended
     }
