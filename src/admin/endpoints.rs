@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::encryption::{self, Encryption, EncryptionRefused};
 use super::metrics::{Metrics, TokenRefusal};
 use super::page;
 use super::replay::{self, Replay};
@@ -30,6 +31,8 @@ pub struct Sources {
     pub lifecycle: Lifecycle,
     /// Brings those reasons up to date that nobody says by himself. Before each look at them.
     pub look: Box<dyn Fn() + Send>,
+    /// What is worth knowing beside the reasons, and makes nothing unready: what, and why. Before each look at it.
+    pub notes: Box<dyn Fn() -> Vec<(String, String)> + Send>,
     /// The names of the threads that do not answer any more; empty while all is well.
     pub stalled: Box<dyn Fn() -> Vec<String> + Send>,
     /// What `/v1/status` and the status page show.
@@ -40,6 +43,8 @@ pub struct Sources {
     pub upkeep: Box<dyn Fn() + Send>,
     /// Sends dead letters on their way again.
     pub replay: Replay,
+    /// Shows and changes the encryption of streams.
+    pub encryption: Encryption,
     /// Asks the process to stop, as SIGTERM does. May be called more than once.
     pub quit: Box<dyn Fn() + Send>,
     /// The filter of the logs.
@@ -56,6 +61,8 @@ impl std::fmt::Debug for Sources {
 pub(super) struct Endpoints {
     sources: Sources,
     token: Option<Token>,
+    /// Whether the encryption of streams can be changed here.
+    manages_encryption: bool,
     /// Whether others than this machine come in at `listen`, and were not let in by the configuration.
     exposed: bool,
     /// How long a small body may take.
@@ -70,12 +77,13 @@ impl Endpoints {
     pub(super) fn new(
         sources: Sources,
         token: Option<Token>,
-        exposed: bool,
+        (exposed, manages_encryption): (bool, bool),
         body_timeout: Duration,
     ) -> Self {
         Self {
             sources,
             token,
+            manages_encryption,
             exposed,
             body_timeout,
             room: Arc::new(Semaphore::new(usize::try_from(ROOM_KIB).unwrap_or(usize::MAX))),
@@ -145,6 +153,10 @@ impl Endpoints {
         head: &Parts,
         body: Incoming,
     ) -> Result<Answer, Problem> {
+        let is_change = head.method == Method::PUT;
+        if endpoint == Endpoint::Encryption && is_change && !self.manages_encryption {
+            return Err(Problem::EncryptionNotManaged);
+        }
         if endpoint.needs_token(&head.method, self.exposed) {
             self.check_token(endpoint, peer, &head.headers)?;
         }
@@ -166,9 +178,9 @@ impl Endpoints {
             }
             Endpoint::Replay => self.replay(peer, head, body).await,
             Endpoint::Quit => Ok(self.quit(peer)),
-            Endpoint::LogLevel if head.method == Method::PUT => {
-                self.set_log_level(peer, body).await
-            }
+            Endpoint::Encryption if is_change => self.change_encryption(peer, head, body).await,
+            Endpoint::Encryption => self.show_encryption(head),
+            Endpoint::LogLevel if is_change => self.set_log_level(peer, body).await,
             Endpoint::LogLevel => {
                 Ok(respond::text(StatusCode::OK, self.sources.log_level.filter()))
             }
@@ -216,20 +228,56 @@ impl Endpoints {
         let ready = reasons.is_empty();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if wants_json(headers) {
-            let reasons: Vec<Value> =
-                reasons.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect();
+            let pairs = |pairs: &[(String, String)]| -> Vec<Value> {
+                pairs.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect()
+            };
+            let (reasons, notes) = (pairs(&reasons), pairs(&(self.sources.notes)()));
             return respond::json(
                 status,
-                &json!({ "ready": ready, "phase": phase, "reasons": reasons }),
+                &json!({ "ready": ready, "phase": phase, "reasons": reasons, "notes": notes }),
             );
         }
         let mut lines = vec![if ready { "ready" } else { "not ready" }.to_owned()];
         lines.extend(reasons.iter().map(|(what, why)| format!("{what}: {why}")));
-        if ready && is_verbose(query) {
-            lines.push(format!("phase: {phase}"));
-            lines.push("in the way: nothing".to_owned());
+        if is_verbose(query) {
+            if ready {
+                lines.push(format!("phase: {phase}"));
+                lines.push("in the way: nothing".to_owned());
+            }
+            let notes = (self.sources.notes)();
+            lines.extend(notes.iter().map(|(what, why)| format!("note: {what}: {why}")));
         }
         respond::text(status, lines.join("\n"))
+    }
+
+    fn show_encryption(&self, head: &Parts) -> Result<Answer, Problem> {
+        let stream = Endpoint::Encryption.stream(head.uri.path()).unwrap_or_default();
+        let shown = (self.sources.encryption.show)(stream)
+            .ok_or(Problem::NotChanged(EncryptionRefused::UnknownStream))?;
+        Ok(respond::json(StatusCode::OK, &shown))
+    }
+
+    async fn change_encryption(
+        &self,
+        peer: SocketAddr,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Answer, Problem> {
+        let stream = Endpoint::Encryption.stream(head.uri.path()).unwrap_or_default();
+        let body = read_text(body, encryption::REQUEST_BYTES_MAX, self.body_timeout).await?;
+        let change = encryption::parse(stream, &body)?;
+        let key = change.key.as_deref().unwrap_or("none");
+        tracing::warn!(%peer, stream, key, "a change of a stream's encryption was asked for");
+        match (self.sources.encryption.change)(change).await {
+            Ok(changed) if changed.is_under_way => {
+                Ok(respond::json(StatusCode::ACCEPTED, &changed.shown))
+            }
+            Ok(changed) => Ok(respond::json(StatusCode::OK, &changed.shown)),
+            Err(refused) => {
+                tracing::warn!(%peer, stream, reason = %refused, "the encryption was not changed");
+                Err(Problem::NotChanged(refused))
+            }
+        }
     }
 
     fn quit(&self, peer: SocketAddr) -> Answer {

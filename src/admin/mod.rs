@@ -4,13 +4,15 @@
 //! way: heads, bodies, answers and connections are bounded. No stage is imported; what is shown and what can
 //! be done is handed in by `app` as [`Sources`].
 //!
-//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/log-level`,
-//! `/v1/dead-letters/{stream}/replay`, `/quitquitquit` and a page at `/`. On `health_listen` the first three alone. What changes something needs the bearer token; where
-//! `listen` is not on loopback, everything but the first three does, unless the configuration allows it.
+//! On `listen`: `/livez`, `/readyz`, `/metrics`, `/v1/status`, `/v1/streams/{stream}/encryption`,
+//! `/v1/log-level`, `/v1/dead-letters/{stream}/replay`, `/quitquitquit` and a page at `/`. On `health_listen` the
+//! first three alone. What changes something needs the bearer token; where `listen` is not on loopback,
+//! everything but the first three does, unless the configuration allows it.
 
 mod accept;
 mod body;
 mod connection;
+mod encryption;
 mod endpoints;
 mod human;
 pub mod metrics;
@@ -22,6 +24,9 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use encryption::{
+    Encryption, EncryptionAnswer, EncryptionChange, EncryptionChanged, EncryptionRefused,
+};
 pub use endpoints::Sources;
 pub use metrics::METRICS;
 pub use replay::{Replay, ReplayAnswer, ReplayRefused, ReplayRequest};
@@ -41,6 +46,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Whether `listen` may be off loopback without a token.
     pub allow_unprotected: bool,
+    /// Whether the encryption of streams can be changed here.
+    pub manage_encryption: bool,
     /// The most open connections.
     pub connections_max: usize,
 }
@@ -52,6 +59,7 @@ impl Default for Config {
             health_listen: None,
             token_file: None,
             allow_unprotected: false,
+            manage_encryption: false,
             connections_max: 256,
         }
     }

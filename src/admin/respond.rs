@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Held;
+use super::encryption::{CALLS_RETRY_AFTER, EncryptionRefused};
 use super::page;
 use super::replay::ReplayRefused;
 use super::routes::{Endpoint, Listener};
@@ -75,6 +76,10 @@ pub(super) enum Problem {
     BadReplay(String),
     /// Nothing is replayed.
     NotReplayed(ReplayRefused),
+    /// The encryption of streams is only shown.
+    EncryptionNotManaged,
+    /// The encryption of a stream was not changed, or is not shown.
+    NotChanged(EncryptionRefused),
     /// There are as many connections as there may be.
     TooManyConnections,
     /// Others have not taken their answers yet, and there is no room for one more.
@@ -85,7 +90,10 @@ impl Problem {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) | Self::EncryptionNotManaged => {
+                StatusCode::METHOD_NOT_ALLOWED
+            }
+            Self::NotChanged(refused) => refused.status(),
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::TokenUnconfigured => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,6 +116,8 @@ impl Problem {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::EncryptionNotManaged => "encryption_not_managed",
+            Self::NotChanged(refused) => refused.code(),
             Self::TokenMissing => "token_missing",
             Self::TokenWrong => "token_wrong",
             Self::TokenUnconfigured => "token_unconfigured",
@@ -140,6 +150,10 @@ impl Problem {
             Self::BodyBroken => "the body broke off, or is not UTF-8".to_owned(),
             Self::BadFilter(why) | Self::BadReplay(why) => why.clone(),
             Self::NotReplayed(why) => why.to_string(),
+            Self::EncryptionNotManaged => "the encryption of streams is only shown here: \
+                 admin.manage_encryption = true lets who has the token change it"
+                .to_owned(),
+            Self::NotChanged(why) => why.to_string(),
             Self::TooManyConnections => {
                 "as many connections are open as admin.connections_max allows".to_owned()
             }
@@ -158,6 +172,14 @@ impl Problem {
             "code": self.code(),
             "detail": self.detail(),
         });
+        if let (
+            Self::NotChanged(EncryptionRefused::Service { code, message }),
+            Value::Object(problem),
+        ) = (self, &mut problem)
+        {
+            problem.insert("service_code".to_owned(), code.as_str().into());
+            problem.insert("service_message".to_owned(), message.as_str().into());
+        }
         if let (Self::NotFound { listener, .. }, Value::Object(problem)) = (self, &mut problem) {
             let there: Vec<String> = Endpoint::ALL
                 .into_iter()
@@ -173,6 +195,14 @@ impl Problem {
         let answer = body(self.status(), PROBLEM, format!("{:#}\n", self.to_json()));
         match self {
             Self::MethodNotAllowed(endpoint) => with(answer, ALLOW, endpoint.allow()),
+            Self::EncryptionNotManaged => with(answer, ALLOW, "GET, HEAD"),
+            Self::NotChanged(EncryptionRefused::TooManyCalls { retry_after_seconds, .. }) => {
+                let mut answer = answer;
+                let seconds = retry_after_seconds.unwrap_or(CALLS_RETRY_AFTER);
+                answer.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+                answer
+            }
+            Self::NotChanged(EncryptionRefused::Stopping) => with(answer, RETRY_AFTER, "1"),
             Self::TokenMissing => with(answer, WWW_AUTHENTICATE, "Bearer realm=\"standpipe\""),
             Self::TokenWrong => with(
                 answer,

@@ -30,6 +30,7 @@ pub(super) enum Endpoint {
     Readyz,
     Metrics,
     Status,
+    Encryption,
     LogLevel,
     Replay,
     Quit,
@@ -37,11 +38,12 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Livez,
         Self::Readyz,
         Self::Metrics,
         Self::Status,
+        Self::Encryption,
         Self::LogLevel,
         Self::Replay,
         Self::Quit,
@@ -55,6 +57,7 @@ impl Endpoint {
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
             Self::Status => "/v1/status",
+            Self::Encryption => "/v1/streams/{stream}/encryption",
             Self::LogLevel => "/v1/log-level",
             Self::Replay => "/v1/dead-letters/{stream}/replay",
             Self::Quit => "/quitquitquit",
@@ -66,7 +69,7 @@ impl Endpoint {
     pub(super) const fn allow(self) -> &'static str {
         match self {
             Self::Livez | Self::Readyz | Self::Metrics | Self::Status | Self::Page => "GET, HEAD",
-            Self::LogLevel => "GET, HEAD, PUT",
+            Self::Encryption | Self::LogLevel => "GET, HEAD, PUT",
             Self::Replay | Self::Quit => "POST",
         }
     }
@@ -164,6 +167,10 @@ mod tests {
         let path = "/v1/dead-letters/a.b-c/replay";
         assert_eq!(route(Listener::Admin, &Method::POST, path), Ok(Endpoint::Replay));
         assert_eq!(Endpoint::Replay.stream(path), Some("a.b-c"));
+        let path = "/v1/streams/a/encryption";
+        assert_eq!(route(Listener::Admin, &Method::PUT, path), Ok(Endpoint::Encryption));
+        assert_eq!(Endpoint::Encryption.stream(path), Some("a"));
+        assert_eq!(route(Listener::Health, &Method::GET, path), Err(NoRoute::Path));
         let wrong = route(Listener::Admin, &Method::DELETE, "/v1/log-level");
         assert_eq!(wrong, Err(NoRoute::Method(Endpoint::LogLevel)));
     }

@@ -56,7 +56,8 @@ pub(super) fn start_within(
     let runtime = runtime.map_err(StartError::Runtime)?;
     // Counters are resolved here, with the recorder of whoever starts us.
     let exposed = outside && !config.allow_unprotected;
-    let endpoints = Endpoints::new(sources, token, exposed, limits.body);
+    let endpoints =
+        Endpoints::new(sources, token, (exposed, config.manage_encryption), limits.body);
     let connections_max = config.connections_max.clamp(1, CONNECTIONS_MAX);
     let listeners = [(Listener::Admin, Some(admin)), (Listener::Health, health)];
     let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {

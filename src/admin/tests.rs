@@ -1,5 +1,7 @@
 //! The listeners over real loopback connections, with requests written by hand.
 
+mod encryption;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +14,9 @@ use serde_json::{Value, json};
 
 use super::connection::{HEAD_BYTES_MAX, Limits};
 use super::server::start_within;
-use super::{Admin, Config, METRICS, ReplayRefused, ReplayRequest, Sources, StartError, start};
+use super::{
+    Admin, Config, Encryption, METRICS, ReplayRefused, ReplayRequest, Sources, StartError, start,
+};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::telemetry::logs::{self, Look};
 use crate::telemetry::{MetricsHandle, metrics::recorder};
@@ -52,11 +56,21 @@ fn sources(metrics: &MetricsHandle) -> (Sources, Lifecycle, [Arc<AtomicUsize>; 3
         }),
         metrics: Box::new(move || metrics.render()),
         upkeep: Box::new(move || add_one(&upkeeps)),
+        notes: Box::new(|| vec![("gate of demo".to_owned(), "closed: not encrypted".to_owned())]),
+        encryption: encryption(),
         replay: Box::new(|request| Box::pin(async move { replayed(&request) })),
         quit: Box::new(move || add_one(&quits)),
         log_level,
     };
     (sources, life, counters)
+}
+
+/// Who minds two streams: `demo`, whose changes go well, and `bad`, whose changes go as its key says.
+fn encryption() -> Encryption {
+    Encryption {
+        show: Box::new(|name| (name == "demo").then(|| json!({ "state": "enabled" }))),
+        change: Box::new(|change| Box::pin(async move { encryption::changed(&change) })),
+    }
 }
 
 /// A stage whose trouble is seen only by looking: it has some while the process flushes.
@@ -216,7 +230,8 @@ fn readyz_says_why_it_is_not_ready() {
     let reply = rig.get("/readyz");
     assert_eq!((reply.status, reply.body.as_str()), (200, "ready\n"));
     let reply = rig.get("/readyz?verbose");
-    assert_eq!(reply.body, "ready\nphase: serving\nin the way: nothing\n");
+    let note = "note: gate of demo: closed: not encrypted\n";
+    assert_eq!(reply.body, format!("ready\nphase: serving\nin the way: nothing\n{note}"));
 }
 
 #[test]
@@ -258,7 +273,11 @@ fn readyz_speaks_json_to_who_accepts_it() {
     assert_eq!(reply.status, 503);
     assert!(reply.has("content-type: application/json"));
     let reasons = json!([{ "what": "phase", "why": "draining" }]);
-    assert_eq!(reply.json(), json!({ "ready": false, "phase": "draining", "reasons": reasons }));
+    assert_eq!(reply.json()["reasons"], reasons);
+    assert_eq!(
+        (&reply.json()["ready"], &reply.json()["phase"]),
+        (&json!(false), &json!("draining"))
+    );
 }
 
 #[test]
@@ -318,7 +337,7 @@ fn an_unknown_path_is_told_what_exists() {
     assert_eq!(problem["code"], "not_found");
     assert_eq!(problem["status"], 404);
     let there = problem["endpoints"].as_array().unwrap();
-    assert_eq!(there.len(), 8);
+    assert_eq!(there.len(), 9);
     assert!(there.contains(&json!("GET, HEAD, PUT /v1/log-level")), "{there:?}");
     assert!(reply.body.len() < 1_000, "an unknown path is not repeated in full");
     assert_eq!(rig.counted("standpipe_admin_requests_total{endpoint=\"none\",status=\"4xx\"}"), 1);

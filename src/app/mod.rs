@@ -15,6 +15,7 @@
 //!
 //! It reads in the order of the data. It decides nothing that a stage could decide.
 
+mod encryption;
 mod keeping;
 mod keys_shown;
 mod open_files;
@@ -81,6 +82,7 @@ pub const METRICS: &[&[MetricSpec]] = &[
     spool::METRICS,
     forward::METRICS,
     keys::METRICS,
+    sse::METRICS,
     admin::METRICS,
     telemetry::metrics::METRICS,
     telemetry::process::METRICS,
@@ -250,7 +252,8 @@ impl App {
             .zip(mailboxes)
             .map(|(outlet, mailbox)| Ends { outlet, mailbox })
             .collect();
-        let ingest = Ingest::start(config.ingest, Arc::clone(&streams), ends, &lifecycle);
+        let minded = encryption::for_applications(&control.watcher());
+        let ingest = Ingest::start(config.ingest, Arc::clone(&streams), minded, ends, &lifecycle);
         let ingest = Arc::new(ingest.map_err(StartError::Ingest)?);
 
         let quit = Arc::new(Notify::new());
@@ -263,6 +266,7 @@ impl App {
             forward: forward.watcher(),
             spool: spool.clone(),
             keys: keys.as_ref().map(Keys::watcher),
+            control: control.watcher(),
         };
         let sources = view.sources(metrics, level, &quit);
         let admin = match admin::start(&config.admin, sources).map_err(StartError::Admin) {

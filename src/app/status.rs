@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{ready, replay};
+use super::{encryption, ready, replay};
 use crate::admin::Sources;
-use crate::encryption::keys;
+use crate::encryption::{keys, sse};
 use crate::forward::{self, StreamStatus, Watcher};
 use crate::ingest::{Ingest, Streams};
 use crate::lifecycle::Lifecycle;
@@ -27,6 +27,7 @@ pub(super) struct View {
     pub(super) forward: Watcher,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) keys: Option<keys::Watcher>,
+    pub(super) control: sse::Watcher,
 }
 
 impl View {
@@ -40,6 +41,7 @@ impl View {
         let (stalled, shown, refreshed, seen) =
             (self.clone(), self.clone(), self.clone(), self.clone());
         let (rendered, kept) = (metrics.clone(), metrics.clone());
+        let noted = self.control.clone();
         let quit = Arc::clone(quit);
         let spools = self.spool.as_ref().map(|spool| spool.spools());
         Sources {
@@ -52,6 +54,8 @@ impl View {
                 rendered.render()
             }),
             upkeep: Box::new(move || kept.upkeep()),
+            notes: Box::new(move || encryption::notes(&noted)),
+            encryption: encryption::for_admin(&self.control),
             replay: replay::over(self.streams, spools),
             quit: Box::new(move || quit.notify_one()),
             log_level,
@@ -67,6 +71,9 @@ impl View {
         stalled.extend(self.spool.iter().flat_map(|spool| spool.stalled()));
         if self.keys.as_ref().is_some_and(|keys| !keys.is_alive()) {
             stalled.push("encryption".to_owned());
+        }
+        if !self.control.is_alive() {
+            stalled.push("control".to_owned());
         }
         stalled
     }
@@ -93,11 +100,13 @@ impl View {
         if let Some(keys) = &self.keys {
             keys.show_metrics();
         }
+        self.control.show_metrics();
     }
 
     fn status(&self) -> Value {
         let mut forwarded = self.forward.status();
         let mut spooled = self.spool.as_ref().map(|spool| spool.status()).unwrap_or_default();
+        let mut minded = self.control.status();
         let streams = self.streams.all();
         let memory_bytes: usize =
             streams.iter().map(|stream| stream.lane.share().used_bytes()).sum();
@@ -123,6 +132,10 @@ impl View {
                 let kept = spooled.iter().position(|status| status.stream == *name);
                 if let (Some(at), Some(members)) = (kept, shown.as_object_mut()) {
                     members.insert("spool".to_owned(), kept_of(&spooled.swap_remove(at)));
+                }
+                let known = minded.iter().position(|status| status.stream == *name);
+                if let (Some(at), Some(members)) = (known, shown.as_object_mut()) {
+                    members.extend(encryption::members(&minded.swap_remove(at)));
                 }
                 shown
             })

@@ -13,7 +13,7 @@ mod way;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use arn::key_region;
+pub use arn::{is_data_stream, key_region};
 pub(crate) use backoff::Backoff;
 pub(crate) use failure::{CallError, Unready, failure};
 pub(crate) use kept_answer::KeptAnswer;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::aws::is_data_stream;
 use crate::embedded::KinesisStream;
+use crate::encryption::sse;
 use crate::record::StreamName;
 use crate::spool::LetterId;
 
@@ -34,6 +36,9 @@ pub(super) enum Command {
     /// Look at dead letters, get them out, or send them on their way again
     #[command(subcommand)]
     DeadLetter(DeadLetter),
+    /// Look at the encryption of streams at the service, or change it; no running standpipe is needed
+    #[command(subcommand)]
+    Encryption(Encryption),
     /// Run the emulator of the service alone, for tests and trials
     Emulator(Emulator),
 }
@@ -235,6 +240,82 @@ pub(super) struct LetterReplay {
     /// The file with its token [otherwise: admin.token_file of the configuration]
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Encryption {
+    /// Say how streams are encrypted at the service, and whether what is declared holds
+    Status(EncryptionStatus),
+    /// Have a stream encrypted, or change its key
+    Enable(EncryptionEnable),
+    /// Have a stream encrypted no more
+    Disable(EncryptionDisable),
+}
+
+/// Which stream is meant, and how it is asked about.
+#[derive(Debug, Args)]
+pub(super) struct AskedStream {
+    /// The delivery stream; it need not be configured
+    pub(super) stream: Option<StreamName>,
+    /// The Kinesis data stream, by its name or ARN, without a question to Firehose
+    #[arg(long, value_name = "NAME|ARN", value_parser = data_stream)]
+    pub(super) kinesis_stream: Option<String>,
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EncryptionStatus {
+    /// Without a stream, all that are configured
+    #[command(flatten)]
+    pub(super) asked: AskedStream,
+    /// End with 1 when a stream is not encrypted, or not what is declared
+    #[arg(long)]
+    pub(super) require: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EncryptionEnable {
+    #[command(flatten)]
+    pub(super) asked: AskedStream,
+    /// aws-owned, the ARN of a KMS key, or for a data stream also alias/... or the id of a key
+    #[arg(long, value_name = "KEY", default_value = "aws-owned", value_parser = key)]
+    pub(super) key: sse::Key,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EncryptionDisable {
+    #[command(flatten)]
+    pub(super) asked: AskedStream,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
+}
+
+/// Whether it is waited until a change is done.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Waiting {
+    /// Wait until the service is done with it, or has failed
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait in all
+    #[arg(long, value_name = "MS", default_value_t = 300_000, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub(super) timeout_ms: u64,
+}
+
+fn key(text: &str) -> Result<sse::Key, sse::BadKey> {
+    sse::Key::parse(text)
+}
+
+fn data_stream(text: &str) -> Result<String, String> {
+    let is_one = is_data_stream(text);
+    is_one
+        .then(|| text.to_owned())
+        .ok_or_else(|| "that is no name or ARN of a data stream".to_owned())
 }
 
 #[derive(Debug, Args)]

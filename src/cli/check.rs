@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use crate::app;
 use crate::config::Preset;
 use crate::encryption::keys;
-use crate::forward;
+use crate::encryption::sse::{Declared, Destination, Policy, Target};
 use crate::ingest::StreamSettings;
 use crate::record::StreamName;
 use crate::spool::{Provider, Volume};
 
 use super::args;
 use super::disk;
+use super::encryption::{self, Look, Looks};
 use super::exit::{Exit, Failure};
+use super::table;
 
 /// How many streams are listed one by one.
 const STREAMS_LISTED_MAX: usize = 20;
@@ -41,43 +43,65 @@ fn live(config: &app::Config) -> Result<(), Failure> {
 
 /// Asks the service about the streams, and whoever keeps the keys.
 fn live_services(config: &app::Config) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        Failure::new(Exit::Internal, format!("the system gives no runtime: {error}"))
-    })?;
+    let looks = encryption::Service::new(&config.sse)?.look(encryption::all(&config.sse));
+    super::print(&streams_live(&looks))?;
     let names: Vec<StreamName> =
         config.ingest.streams.iter().map(|stream| stream.name.clone()).collect();
-    let looks = runtime
-        .block_on(forward::look(&config.forward, &names))
-        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
-    let lines: Vec<String> = looks.iter().map(|look| format!("live      {look}\n")).collect();
-    super::print(&lines.concat())?;
     let keys_are_ill = match &config.keys {
-        Some(encryption) => !live_keys(&runtime, encryption, &names)?,
+        Some(keys) => !live_keys(keys, &names)?,
         None => false,
     };
-    match looks.iter().filter(|look| !look.is_well).count() {
+    let (ill, all) = (looks.each().filter(|look| !is_well(look)).count(), looks.each().count());
+    match ill {
         0 if keys_are_ill => {
             Err(Failure::new(Exit::Unavailable, "no data keys can be had now".to_owned()))
         }
         0 => Ok(()),
         ill => {
-            let message = format!("{ill} of {} streams can not be delivered to now", looks.len());
+            let message = format!("{ill} of {all} streams can not be delivered to now");
             Err(Failure::new(Exit::Unavailable, message))
         }
     }
 }
 
+/// What was found of each stream, and what is not as it is declared.
+fn streams_live(looks: &Looks) -> String {
+    let mut lines = Vec::new();
+    for (asked, found) in looks.each() {
+        match found {
+            Err(refused) => lines.push(format!("{}: {refused}", asked.name)),
+            Ok(described) => {
+                lines.push(format!("{}: {}", asked.name, encryption::sentence(described)));
+                let deviations = encryption::deviations(&asked.declared, described);
+                lines.extend(deviations.iter().map(|one| format!("{}: {one}", asked.name)));
+            }
+        }
+    }
+    lines.iter().map(|line| format!("live      {}\n", table::plain(line))).collect()
+}
+
+/// Whether records would be delivered now, or as soon as a start has seen to the encryption.
+fn is_well((asked, found): &Look) -> bool {
+    let declared = &asked.declared;
+    let sees_to_it = matches!(declared.manage, Some(Target::Encrypted(_)));
+    found.as_ref().is_ok_and(|described| {
+        // A data stream takes records while it is updated.
+        let is_open = matches!(&*described.status, "ACTIVE" | "UPDATING");
+        let waits = declared.policy == Policy::Require && !described.is_encrypted();
+        described.takes_records && is_open && (!waits || sees_to_it)
+    })
+}
+
 /// Has a data key made and unwrapped. Says whether that went well.
-fn live_keys(
-    runtime: &tokio::runtime::Runtime,
-    encryption: &keys::Config,
-    names: &[StreamName],
-) -> Result<bool, Failure> {
+fn live_keys(config: &keys::Config, names: &[StreamName]) -> Result<bool, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(Exit::Internal, format!("the system gives no runtime: {error}"))
+    })?;
     let any = || ANY_STREAM.parse().expect("it is a name within the limits");
     let stream = names.first().cloned().unwrap_or_else(any);
     let look = runtime
-        .block_on(keys::look(encryption, &stream))
+        .block_on(keys::look(config, &stream))
         .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     super::print(&format!("live      {}\n", look.said))?;
     Ok(look.is_well)
@@ -117,16 +141,20 @@ fn streams(config: &app::Config) -> Vec<String> {
     let streams = &config.ingest.streams;
     let listed = streams.iter().take(STREAMS_LISTED_MAX);
     let mut lines: Vec<String> = listed
-        .map(|stream| format!("stream    {}: {}", stream.name, levels(&stream.settings)))
+        .map(|stream| {
+            let declared = config.sse.streams.get(&stream.name).map(declared).unwrap_or_default();
+            format!("stream    {}: {}{declared}", stream.name, levels(&stream.settings))
+        })
         .collect();
     if streams.len() > STREAMS_LISTED_MAX {
         lines.push(format!("stream    and {} more", streams.len() - STREAMS_LISTED_MAX));
     }
     if let Some(any) = &config.ingest.any_stream {
         lines.push(format!(
-            "stream    any other, up to {}: {}",
+            "stream    any other, up to {}: {}{}",
             any.streams_max,
-            levels(&any.settings)
+            levels(&any.settings),
+            declared(&config.sse.others)
         ));
     }
     lines
@@ -134,6 +162,25 @@ fn streams(config: &app::Config) -> Vec<String> {
 
 fn levels(settings: &StreamSettings) -> String {
     format!("answers at {}, never below {}", settings.ack, settings.min_ack)
+}
+
+/// Where the records of a stream go, and what is declared of its encryption.
+fn declared(declared: &Declared) -> String {
+    let goes_to = match &declared.destination {
+        Destination::Auto => "where the service says".to_owned(),
+        Destination::Firehose => "the delivery stream".to_owned(),
+        Destination::Kinesis(stream) => format!("the data stream {stream}"),
+    };
+    let policy = match declared.policy {
+        Policy::Ignore => "its encryption is not looked at",
+        Policy::Report => "its encryption is shown",
+        Policy::Require => "nothing leaves unless it is encrypted",
+    };
+    let owner = match &declared.manage {
+        Some(target) => format!("kept {target}"),
+        None => "never changed".to_owned(),
+    };
+    format!("; goes to {goes_to}; {policy}, and {owner}")
 }
 
 fn spool(config: &app::Config) -> String {

@@ -8,6 +8,7 @@ mod check;
 mod dead_letter;
 mod disk;
 mod emulator;
+mod encryption;
 mod exit;
 mod export;
 mod http;
@@ -71,6 +72,7 @@ fn dispatch(command: args::Command) -> Result<(), Failure> {
         args::Command::Probe(probe) => probe::run(&probe),
         args::Command::Spool(spool) => spool::run(&spool),
         args::Command::DeadLetter(letter) => dead_letter::run(&letter),
+        args::Command::Encryption(encryption) => encryption::run(&encryption),
         args::Command::Emulator(emulator) => emulator::run(emulator),
     }
 }

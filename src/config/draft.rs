@@ -1,7 +1,7 @@
 //! A configuration while it is being put together, and how it becomes the one of the stages. Pure.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::aws::{Credentials, Upstream, key_region};
@@ -14,6 +14,7 @@ use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 use crate::spool::{Provider, Volume};
 use crate::{admin, app, forward, ingest, lifecycle, spool, telemetry};
 
+use super::declared::DeclaredDraft;
 use super::fault::Place;
 
 /// The default bound on memory: 64 MiB.
@@ -36,6 +37,8 @@ pub(super) struct Draft {
     /// Where the spool is, if there is one. `spool` has it only at the end.
     pub(super) spool_dir: Option<PathBuf>,
     pub(super) spool: spool::Config,
+    /// The URL of Kinesis. `forward` and `sse` have it only at the end.
+    pub(super) kinesis_endpoint: Option<String>,
     /// How data keys are had. Its upstream has only the endpoint; the rest is that of `forward`.
     pub(super) keys: keys::Config,
     pub(super) defaults: StreamDraft,
@@ -50,6 +53,8 @@ pub(super) struct StreamDraft {
     pub(super) settings: StreamSettings,
     /// The floor, when it is set. `settings` has it only at the end.
     pub(super) memory_floor_bytes: Option<usize>,
+    /// Its destination and its encryption.
+    pub(super) declared: DeclaredDraft,
 }
 
 /// A stream that is known by name.
@@ -79,6 +84,11 @@ const SPOOL_BUFFERS_PER_MEMORY: usize = 8;
 
 /// None of them is smaller than this, in bytes: the largest frame of a segment fits.
 const SPOOL_BUFFER_BYTES_MIN: usize = 6 * 1024 * 1024;
+
+/// Where the control keeps what has to survive a restart: beside what the spool looks at in its directory.
+pub(super) fn control_dir(spool_dir: &Path) -> PathBuf {
+    spool_dir.join("control")
+}
 
 /// No segment is bounded to less than this, in bytes: the largest frame fits.
 pub(super) const SEGMENT_BYTES_MIN: usize = 8 * 1024 * 1024;
@@ -149,8 +159,13 @@ impl Default for Draft {
             any_streams_max: 0,
             spool_dir: None,
             spool: spool::Config::default(),
+            kinesis_endpoint: None,
             keys: keys::Config::default(),
-            defaults: StreamDraft { settings, memory_floor_bytes: None },
+            defaults: StreamDraft {
+                settings,
+                memory_floor_bytes: None,
+                declared: DeclaredDraft::default(),
+            },
             streams: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
@@ -197,6 +212,28 @@ impl Draft {
                 ..shared.clone()
             },
             ..self.keys.clone()
+        }
+    }
+
+    fn sse_config(&self) -> sse::Config {
+        let (sse, forward) = (&self.config.sse, &self.config.forward);
+        sse::Config {
+            upstream: forward.upstream.clone(),
+            kinesis_endpoint: self.kinesis_endpoint.clone(),
+            connect_timeout: forward.connect_timeout,
+            // A question is small, whatever a request with records may take.
+            attempt_timeout: sse
+                .attempt_timeout
+                .min(forward.attempt_timeout)
+                .max(forward.connect_timeout),
+            streams: self
+                .streams
+                .iter()
+                .map(|(name, named)| (name.clone(), named.stream.declared.declared()))
+                .collect(),
+            others: self.declared_of_others(),
+            dir: self.spool_dir.as_deref().map(control_dir),
+            ..sse.clone()
         }
     }
 
@@ -338,6 +375,7 @@ impl Draft {
         config.forward.stop_delivers_backlog = self.spool_dir.is_some() && is_ephemeral;
         // In time for the answer to whoever waits for delivery to say that it is durable.
         config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
+        config.sse = self.sse_config();
         config.keys = self.needs_keys().then(|| self.keys_config());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());

@@ -3,12 +3,15 @@
 //! The parser, the names of the variables, `config show` and the reference come from it. Defaults
 //! are not repeated here: they are those of the stages' `Config`, read through the same accessor.
 
-use super::draft::{Draft, StreamDraft};
+mod streams;
+
+use super::draft::Draft;
 use super::kind::{
-    ADDRESS, APPLICATION, ENDPOINT, FILTER, KEY_ARN, KEY_ARNS, KMS_ENDPOINT, Kind, PATH, PROFILE,
-    PROXY, REGION, Unit,
+    ADDRESS, APPLICATION, ENDPOINT, FILTER, KEY_ARN, KEY_ARNS, KINESIS_ENDPOINT, KMS_ENDPOINT,
+    Kind, PATH, PROFILE, PROXY, REGION, Unit,
 };
 use super::value::Setting;
+pub(super) use streams::STREAM_KEYS;
 
 /// One key. `T` is what it sets a field of.
 #[derive(Debug)]
@@ -107,6 +110,9 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("ingest", "allow_unprotected", Kind::Switch,
         "Whether `ingest.listen` may be off loopback without a token, where anybody who reaches it can send records, in the clear.",
         |draft| &mut draft.ingest_allow_unprotected),
+    Key::new("ingest", "allow_encryption_calls", Kind::Switch,
+        "Whether applications may call `StartDeliveryStreamEncryption` and `StopDeliveryStreamEncryption` here. Otherwise those are answered `AccessDeniedException`.",
+        |draft| &mut draft.config.ingest.allow_encryption_calls),
     Key::new("ingest", "unix_socket", PATH,
         "A Unix socket where records are taken too.",
         |draft| &mut draft.config.ingest.unix_socket),
@@ -216,6 +222,9 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("upstream", "endpoint", ENDPOINT,
         "The service's URL. Otherwise it is the Region's own. `AWS_ENDPOINT_URL*` is the application's and not used for it.",
         |draft| &mut draft.config.forward.upstream.endpoint),
+    Key::new("upstream", "kinesis_endpoint", KINESIS_ENDPOINT,
+        "The URL of Kinesis, for streams that read from a data stream. Otherwise it is the Region's own.",
+        |draft| &mut draft.kinesis_endpoint),
     Key::new("upstream", "profile", PROFILE,
         "The named profile of the AWS configuration files.",
         |draft| &mut draft.config.forward.upstream.profile),
@@ -288,6 +297,25 @@ pub(super) static KEYS: &[Key<Draft>] = &[
         "How long a stream is held, or its circuit open, before what is in memory alone goes to the spool.",
         |draft| &mut draft.config.forward.spool_blocked_after),
 
+    Key::new("control", "watch_interval_ms", ms(100, 7 * 24 * HOUR_MS),
+        "How often the service is asked about a stream with which all is well: half of it to one and a half, at random. All sidecars of an account share five such calls a second.",
+        |draft| &mut draft.config.sse.watch_interval),
+    Key::new("control", "settle_ms", ms(0, 10 * MINUTE_MS),
+        "How long the service may take after `ENABLED` until every record is encrypted.",
+        |draft| &mut draft.config.sse.settle),
+    Key::new("control", "proof_holds_ms", ms(100, 24 * HOUR_MS),
+        "How long one answer that confirms the encryption of a stream that requires it holds. After a longer silence one record goes first.",
+        |draft| &mut draft.config.sse.proof_holds),
+    Key::new("control", "poll_min_ms", ms(10, HOUR_MS),
+        "The first wait before the service is asked again about something that is not well. It doubles.",
+        |draft| &mut draft.config.sse.poll_min),
+    Key::new("control", "poll_max_ms", ms(10, 24 * HOUR_MS),
+        "The longest such wait.",
+        |draft| &mut draft.config.sse.poll_max),
+    Key::new("control", "calls_max", things(1, 25),
+        "How many calls that start or stop the encryption of one stream are made in 24 hours without a person asking. The service takes 25 in all.",
+        |draft| &mut draft.config.sse.calls_max),
+
     Key::new("admin", "listen", ADDRESS,
         "Where health, metrics, status and what changes something are served.",
         |draft| &mut draft.config.admin.listen),
@@ -300,6 +328,9 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("admin", "allow_unprotected", Kind::Switch,
         "Whether `admin.listen` may be off loopback without a token.",
         |draft| &mut draft.config.admin.allow_unprotected),
+    Key::new("admin", "manage_encryption", Kind::Switch,
+        "Whether `PUT /v1/streams/{stream}/encryption` exists, by which whoever has the token changes the encryption of a stream. Needs `token_file`.",
+        |draft| &mut draft.config.admin.manage_encryption),
     Key::new("admin", "connections_max", things(1, 100_000),
         "The most open connections.",
         |draft| &mut draft.config.admin.connections_max),
@@ -320,41 +351,4 @@ pub(super) static KEYS: &[Key<Draft>] = &[
     Key::new("stop", "deliver_ms", ms(0, 24 * HOUR_MS),
         "The part of the grace time that is kept for delivering what is in memory.",
         |draft| &mut draft.config.lifecycle.deliver),
-];
-
-const ACK: Kind = Kind::Word(&["memory", "durable", "delivered"]);
-
-/// The keys that are set for all streams in `[defaults]`, and for one in `[[streams]]`.
-#[rustfmt::skip]
-pub(super) static STREAM_KEYS: &[Key<StreamDraft>] = &[
-    Key::new("", "ack", ACK,
-        "The level of an answer when the request names none. Unset, it is at least `min_ack`. `durable` needs a spool.",
-        |stream| &mut stream.settings.ack),
-    Key::new("", "min_ack", ACK,
-        "The weakest level that a request gets, whatever it names.",
-        |stream| &mut stream.settings.min_ack),
-    Key::new("", "framing", Kind::Word(&["auto", "lines", "body"]),
-        "How a native body is cut: `auto` by its content type, `lines` a record per line, `body` one record.",
-        |stream| &mut stream.settings.framing),
-    Key::new("", "delimiter", Kind::Word(&["auto", "newline", "none"]),
-        "What records end with: `newline` adds it when missing, `none` adds nothing, `auto` adds it to native records only.",
-        |stream| &mut stream.settings.delimiter),
-    Key::new("", "oversize", Kind::Word(&["refuse", "dead-letter"]),
-        "What becomes of a native record that is larger than the service takes: `refuse` refuses its request, `dead-letter` sets it aside and says so, which needs a spool.",
-        |stream| &mut stream.settings.oversize),
-    Key::new("", "batch_records_max", things(1, 500),
-        "The most records in a request to the service.",
-        |stream| &mut stream.settings.limits.batch_records_max),
-    Key::new("", "batch_bytes_max", bytes(KIB, 4 * MIB),
-        "The most raw bytes in a request to the service. A single larger record goes alone.",
-        |stream| &mut stream.settings.limits.batch_bytes_max),
-    Key::new("", "linger_ms", ms(0, 15 * MINUTE_MS),
-        "How long the first record of a batch waits for others at most.",
-        |stream| &mut stream.settings.limits.linger),
-    Key::new("", "linger_jitter_percent", Kind::Whole { min: 0, max: 100, unit: Unit::Percent },
-        "How much that time is shortened at random, so that a fleet does not send in step.",
-        |stream| &mut stream.settings.limits.linger_jitter_percent),
-    Key::new("", "memory_floor_bytes", bytes(0, 1024 * GIB),
-        "The memory that no other stream can take. Unset, it is an even part of a quarter of `memory.bytes_max`.",
-        |stream| &mut stream.memory_floor_bytes),
 ];

@@ -7,7 +7,8 @@ use http::Uri;
 
 use super::fault::did_you_mean;
 use super::value::{Value, quoted};
-use crate::aws::key_region;
+use crate::aws::{is_data_stream, key_region};
+use crate::encryption::sse;
 use crate::telemetry::check_filter;
 
 /// Something that was said for a key, as it was said.
@@ -254,6 +255,41 @@ pub(super) const KMS_ENDPOINT: Kind = Kind::Text {
     what: "a URL with http or https and without a user, such as \"https://kms.eu-west-1.amazonaws.com\"",
     is_right: |text| is_url(text) && !text.contains('@'),
 };
+
+/// A URL of Kinesis.
+pub(super) const KINESIS_ENDPOINT: Kind = Kind::Text {
+    what: "a URL with http or https and without a user, such as \"https://kinesis.eu-west-1.amazonaws.com\"",
+    is_right: |text| is_url(text) && !text.contains('@'),
+};
+
+/// The name or the ARN of a Kinesis data stream.
+pub(super) const DATA_STREAM: Kind = Kind::Text {
+    what: "the name of a Kinesis data stream, or its ARN, such as \
+           \"arn:aws:kinesis:eu-west-1:111122223333:stream/clicks\"",
+    is_right: is_data_stream,
+};
+
+/// What a partition key is taken from.
+pub(super) const PARTITION_KEY: Kind = Kind::Text {
+    what: "\"random\", \"header\", or a JSON pointer of up to 256 characters, such as \"/user/id\"",
+    is_right: |text| matches!(text, "random" | "header") || is_pointer(text),
+};
+
+/// Whether `text` is a JSON pointer (RFC 6901) to something inside the record.
+fn is_pointer(text: &str) -> bool {
+    let is_escaped = |rest: &str| rest.starts_with(['0', '1']);
+    text.starts_with('/') && text.len() <= 256 && text.split('~').skip(1).all(is_escaped)
+}
+
+/// What a stream is to be encrypted under.
+pub(super) const ENCRYPTION_KEY: Kind = Kind::Text {
+    what: "\"aws-owned\", the ARN of a KMS key, for a Kinesis data stream also \"alias/...\" or the id of \
+           a key, or \"none\" for not encrypted",
+    is_right: |text| text == NO_KEY || sse::Key::parse(text).is_ok(),
+};
+
+/// What is said in place of a key for a stream that is not to be encrypted.
+pub(super) const NO_KEY: &str = "none";
 
 /// The ARN of a KMS key.
 pub(super) const KEY_ARN: Kind = Kind::Text {

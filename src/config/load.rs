@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::app;
 use crate::record::StreamName;
 
-use super::draft::{ANY_STREAMS_MAX, Draft, NamedStream, Scope, Slot, StreamDraft};
+use super::draft::{ANY_STREAMS_MAX, Draft, NamedStream, Scope, Slot, StreamDraft, control_dir};
 use super::fault::{Fault, Faults, Place};
 use super::keys::{DEFAULTS, Key};
 use super::relations;
@@ -25,6 +25,8 @@ pub enum Preset {
     /// The emulator in the same process: a stream `demo` when none is named, no account, and no upstream
     /// but the emulator. Its address is filled in by who starts it.
     Embedded,
+    /// A tool that asks the service and takes no records: no stream has to be named, and no level or spool.
+    Tool,
 }
 
 /// A configuration without a fault, and where each of its values comes from.
@@ -43,7 +45,7 @@ pub struct Loaded {
 pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
     let mut loading = Loading {
         draft: match preset {
-            Preset::Service => Draft::default(),
+            Preset::Service | Preset::Tool => Draft::default(),
             Preset::Embedded => Draft::embedded(),
         },
         faults: sources.faults.clone(),
@@ -58,6 +60,7 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
     if preset == Preset::Embedded {
         loading.embed(is_partial);
     }
+    loading.draft.forget_what_means_nothing();
     loading.draft.raise_unset_acks();
     loading.draft.fit_unset_bounds();
     let related = relations::faults(&loading.draft, sources.is_readable);
@@ -65,7 +68,7 @@ pub fn load(sources: &Sources, preset: Preset) -> Result<Loaded, Faults> {
     let wrong = &loading.wrong;
     let is_new =
         |relation: &relations::Broken| relation.slots.iter().all(|slot| !wrong.contains(slot));
-    let is_whole = sources.faults.is_empty() && !is_partial;
+    let is_whole = sources.faults.is_empty() && !is_partial && preset != Preset::Tool;
     loading.faults.extend(
         related
             .into_iter()
@@ -87,6 +90,7 @@ impl Loaded {
         if let Some(spool) = self.config.spool.as_mut().filter(|_| !is_said) {
             spool.dir = data_dir.join("spool");
             self.draft.spool_dir = Some(spool.dir.clone());
+            self.config.sse.dir = Some(control_dir(&spool.dir));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! `[defaults]`, then `[[streams]]`; within each of these the environment wins over the file.
 //! No stage imports this; it starts nothing and opens nothing but the file itself.
 
+mod declared;
 mod draft;
 mod environment;
 mod fault;

@@ -1,5 +1,6 @@
 //! What has to hold between values that are right each by itself. Pure.
 
+mod encryption;
 mod keys;
 mod spool;
 
@@ -34,6 +35,7 @@ pub(super) fn faults(draft: &Draft, is_readable: fn(&Path) -> Result<(), String>
     relations.listeners();
     relations.upstream();
     relations.keys();
+    relations.encryption();
     relations.files(is_readable);
     relations.broken
 }
@@ -130,6 +132,7 @@ impl Relations<'_> {
 
     fn times(&mut self) {
         let (forward, stop) = (&self.draft.config.forward, &self.draft.config.lifecycle);
+        let control = &self.draft.config.sse;
         let ordered = [
             (
                 "forward",
@@ -145,6 +148,7 @@ impl Relations<'_> {
                 "backoff_max_ms",
                 forward.backoff_max,
             ),
+            ("control", "poll_min_ms", control.poll_min, "poll_max_ms", control.poll_max),
             ("forward", "hold_min_ms", forward.hold_min, "hold_max_ms", forward.hold_max),
             ("stop", "quiet_ms", stop.quiet, "grace_ms", stop.grace),
             ("stop", "deliver_ms", stop.deliver, "grace_ms", stop.grace),
@@ -218,21 +222,28 @@ impl Relations<'_> {
 
     fn upstream(&mut self) {
         let draft = self.draft;
-        let listen = draft.config.ingest.listen;
-        let Some(endpoint) = &draft.config.forward.upstream.endpoint else { return };
-        if leads_to(endpoint, listen) {
-            let message = format!(
-                "upstream.endpoint = \"{endpoint}\" is our own ingest.listen = \"{listen}\"; name the \
-                 service, or leave it out for the Region's own endpoint"
-            );
-            let slots = [Slot::table("upstream", "endpoint"), Slot::table("ingest", "listen")];
-            self.broken(&slots, message);
-        }
-        if draft.config.forward.upstream.fips {
-            let message =
-                "upstream.fips = true has no meaning beside upstream.endpoint; drop one of them";
-            let slots = [Slot::table("upstream", "fips"), Slot::table("upstream", "endpoint")];
-            self.broken(&slots, message.to_owned());
+        let (listen, upstream) = (draft.config.ingest.listen, &draft.config.forward.upstream);
+        let endpoints =
+            [("endpoint", &upstream.endpoint), ("kinesis_endpoint", &draft.kinesis_endpoint)];
+        for (key, endpoint) in endpoints {
+            let Some(endpoint) = endpoint else { continue };
+            if leads_to(endpoint, listen) {
+                let message = format!(
+                    "upstream.{key} = \"{endpoint}\" is our own ingest.listen = \"{listen}\"; name the \
+                     service, or leave it out for the Region's own endpoint"
+                );
+                let slots = [Slot::table("upstream", key), Slot::table("ingest", "listen")];
+                self.broken(&slots, message);
+            }
+            if upstream.fips {
+                let message = format!(
+                    "upstream.fips = true has no meaning beside upstream.{key}; drop one of them"
+                );
+                self.broken(
+                    &[Slot::table("upstream", "fips"), Slot::table("upstream", key)],
+                    message,
+                );
+            }
         }
     }
 

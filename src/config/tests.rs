@@ -1,6 +1,7 @@
 //! Tests of the whole stage: what is loaded, what is refused and with which words.
 
 mod data_keys;
+mod encryption;
 mod faults;
 mod keys;
 mod panics;
@@ -191,4 +192,13 @@ fn a_thousand_streams_are_loaded_in_no_time() {
     assert!(loaded.config.ingest.streams.iter().all(|s| s.settings.ack == Ack::Delivered));
     // Generous, for a slow machine and a debug build; anything quadratic takes longer.
     assert!(began.elapsed().as_secs() < 2, "took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_tool_needs_no_stream_and_no_level_and_hears_of_every_other_fault() {
+    let tool =
+        |text: &str, variables: &[(&str, &str)]| load(&only_sources(text, variables), Preset::Tool);
+    assert_eq!(names(&tool("", &[]).unwrap()), Vec::<&str>::new());
+    assert_eq!(names(&tool("", &[("STANDPIPE_STREAMS", "a")]).unwrap()), ["a"]);
+    assert!(tool("[upstream]\nregion = \"EU\"", &[]).is_err());
 }

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::encryption::sse::Policy;
 use crate::ingest::{Delimiter, Framing, Oversize};
 use crate::record::Ack;
 use crate::spool::{Provider, Volume};
 use crate::telemetry::LogFormat;
+
+use super::declared::Way;
 
 /// A value that is of the right kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +196,8 @@ words! {
     Framing: "auto" = Self::Auto, "lines" = Self::Lines, "body" = Self::Body;
     Delimiter: "auto" = Self::Auto, "newline" = Self::Newline, "none" = Self::None;
     Oversize: "refuse" = Self::Refuse, "dead-letter" = Self::DeadLetter;
+    Way: "auto" = Self::Auto, "firehose" = Self::Firehose, "kinesis" = Self::Kinesis;
+    Policy: "ignore" = Self::Ignore, "report" = Self::Report, "require" = Self::Require;
     Volume: "persistent" = Self::Persistent, "ephemeral" = Self::Ephemeral;
     Provider: "kms" = Self::Kms, "file" = Self::File;
     LogFormat: "auto" = Self::Auto, "text" = Self::Text, "json" = Self::Json;

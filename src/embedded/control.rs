@@ -126,9 +126,12 @@ fn account(state: &mut State, method: &Method, body: &[u8]) -> Result<Value, Ref
 }
 
 fn calls(state: &State) -> Value {
-    let of = |service| state.calls.get(&service).cloned().unwrap_or_default();
-    let calls = Service::ALL.map(|service| (service.name().to_owned(), json!(of(service))));
+    let calls = Service::ALL.map(|service| (service.name().to_owned(), calls_of(state, service)));
     Value::Object(calls.into_iter().collect())
+}
+
+fn calls_of(state: &State, service: Service) -> Value {
+    state.calls.get(&service).map_or_else(|| json!({}), |calls| json!(calls))
 }
 
 fn encryption(
@@ -144,6 +147,11 @@ fn encryption(
     match *method {
         Method::GET => {}
         Method::PUT => {
+            let direct_put = definition.source.check_direct_put();
+            direct_put.map_err(|_| {
+                let reason = format!("{name} has no encryption of its own: its source has");
+                Refused(StatusCode::CONFLICT, reason)
+            })?;
             let done = commanded.command(body, Of::DeliveryStream, &mut definition.sse);
             done.map_err(Refused::bad)?;
         }
@@ -176,7 +184,7 @@ fn kms_shown(state: &State) -> Value {
     let keys = state.kms.keys.iter();
     let keys: Vec<_> =
         keys.map(|key| json!({ "arn": key.arn(region), "state": key.state })).collect();
-    json!({ "keys": keys, "calls": calls(state)["kms"] })
+    json!({ "keys": keys, "calls": calls_of(state, Service::Kms) })
 }
 
 /// The faults of one stream, of either service.

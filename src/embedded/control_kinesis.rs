@@ -3,7 +3,7 @@
 //! | request | meaning |
 //! |---|---|
 //! | `GET`, `PUT`, `DELETE /emulator/kinesis/faults` | the faults of all data streams |
-//! | `GET /emulator/kinesis/streams` | every data stream with its counters and calls |
+//! | `GET /emulator/kinesis`, `GET /emulator/kinesis/streams` | every data stream with its counters and calls |
 //! | `GET /emulator/kinesis/streams/{s}` | one of them |
 //! | `GET /emulator/kinesis/streams/{s}/records?from=0&limit=1000` | what is kept of its records |
 //! | `GET`, `PUT`, `DELETE /emulator/kinesis/streams/{s}/faults` | its own faults |
@@ -43,7 +43,7 @@ pub(super) fn route(
 ) -> Result<Value, Refused> {
     match (method, path) {
         (_, ["faults"]) => faults(state, method, body),
-        (&Method::GET, ["streams"]) => {
+        (&Method::GET, [] | ["streams"]) => {
             let region = &state.config.region;
             let streams = state.kinesis.streams.values_mut();
             let streams: Vec<_> = streams.map(|stream| shown(stream, region)).collect();

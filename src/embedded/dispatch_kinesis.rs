@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::dispatch::{lose, meet};
 use super::injector::Ending;
 use super::kinesis::naming::{arn_of, named_stream};
-use super::kinesis::put_input::{Put, parse_put_record, parse_put_records};
+use super::kinesis::put_input::{parse_put_record, parse_put_records};
+use super::kinesis::reads::stream_of_iterator;
 use super::kinesis::{self, puts};
 use super::server::Line;
 use super::service::Service;
@@ -20,14 +21,17 @@ pub(super) async fn serve_kinesis(
     body: &[u8],
 ) -> Result<Answer, ServiceError> {
     let region = shared.state.borrow().config.region.clone();
-    let stream = named_stream(body, &region);
-    let stream = stream.as_deref();
-    count_call(shared, stream, action);
     let put = match action {
         "PutRecord" => Some(parse_put_record(body)?),
         "PutRecords" => Some(parse_put_records(body)?),
         _ => None,
     };
+    let stream = match &put {
+        Some(put) => put.stream(&region).ok(),
+        None => named_stream(body, &region).or_else(|| stream_of_iterator(body)),
+    };
+    let stream = stream.as_deref();
+    count_call(shared, stream, action);
     let verdict = {
         let mut state = shared.state.borrow_mut();
         let records = put.iter().flat_map(|put| put.records.iter());
@@ -48,8 +52,12 @@ pub(super) async fn serve_kinesis(
             outcome.map(|json| success(json.to_string())).map_err(|refused| (refused, false))
         }
         (Ok(()), Some(put)) => {
-            let served = serve_put(shared, &region, put, verdict.failed.as_ref(), lose_answer);
-            served.await.map_err(|refused| (refused, true))
+            let failed = verdict.failed.as_ref();
+            let served = match put.stream(&region) {
+                Ok(name) => puts::serve(shared, &name, put, failed, lose_answer).await,
+                Err(refused) => Err(refused),
+            };
+            served.map_err(|refused| (refused, true))
         }
     };
     let served = served.map_err(|(refused, is_put)| {
@@ -61,17 +69,6 @@ pub(super) async fn serve_kinesis(
     });
     lose(line, lose_answer).await;
     served
-}
-
-async fn serve_put(
-    shared: &Rc<Shared>,
-    region: &str,
-    mut put: Put,
-    failed: Option<&super::injector::FailedRecords>,
-    lose_answer: bool,
-) -> Result<Answer, ServiceError> {
-    let name = put.take_stream(region)?;
-    puts::serve(shared, &name, put, failed, lose_answer).await
 }
 
 fn admit(

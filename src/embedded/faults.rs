@@ -14,9 +14,10 @@ use super::sse::FailureType;
 /// Everything that can go wrong on purpose. The default is that nothing does.
 ///
 /// Rates are probabilities from 0 to 1. The faults hit `PutRecord` and `PutRecordBatch` unless
-/// `actions` says otherwise; an outage hits every action. KMS has faults of its own, which hit
-/// `GenerateDataKey` and `Decrypt`; those of records and streams mean nothing there. What hits is decided by a random sequence that the
-/// seed fixes, so that the same requests in the same order meet the same faults.
+/// `actions` says otherwise; an outage hits every action. Kinesis and KMS have faults of their own, which
+/// hit `PutRecord` and `PutRecords`, and `GenerateDataKey` and `Decrypt`; at KMS those of records and
+/// streams mean nothing. What hits is decided by a random sequence that the seed fixes, so that the same
+/// requests in the same order meet the same faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
@@ -27,8 +28,8 @@ pub struct Faults {
     pub fail_next: Option<u64>,
     /// The actions that are hit, by name. Empty means the two of the data plane.
     pub actions: Vec<String>,
-    /// Requests that are refused as a whole with `ServiceUnavailableException` "Slow down.", at KMS with
-    /// `ThrottlingException`.
+    /// Requests that are refused as a whole with `ServiceUnavailableException` "Slow down.", at Kinesis with
+    /// `ProvisionedThroughputExceededException`, at KMS with `ThrottlingException`.
     pub throttle_rate: f64,
     /// Refuse requests with this code, whichever it is (`ExpiredTokenException`, …).
     pub error_code: Option<String>,
@@ -43,7 +44,8 @@ pub struct Faults {
     pub record_failure_rate: f64,
     /// The very indexes that fail, counted from 0.
     pub record_failure_indexes: Vec<usize>,
-    /// The code of a failed record.
+    /// The code of a failed record. At Kinesis it is `ProvisionedThroughputExceededException` unless another
+    /// is given.
     pub record_failure_code: String,
     /// Every answer waits this long; nothing is written before.
     pub latency_ms: u64,
@@ -63,7 +65,8 @@ pub struct Faults {
     pub poison_code: String,
     /// What poison takes down with it.
     pub poison_scope: PoisonScope,
-    /// Changes of stream encryption that begin now end in failure, of this type.
+    /// Changes of stream encryption that begin now end in failure, of this type. Kinesis shows no type: its
+    /// stream is as it was before.
     pub sse_failure: Option<FailureType>,
 }
 

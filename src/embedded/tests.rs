@@ -56,7 +56,7 @@ fn start() -> Rig {
     start_with(|_| {})
 }
 
-fn client(emulator: &Emulator) -> Client {
+pub(super) fn client(emulator: &Emulator) -> Client {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build();
     let config = aws_sdk_firehose::Config::builder()

@@ -10,3 +10,5 @@
 
 pub mod keys;
 pub mod sse;
+#[cfg(test)]
+mod testing;

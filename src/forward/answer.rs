@@ -12,15 +12,6 @@ pub(super) struct PutAnswer {
     pub(super) entries: Vec<Entry>,
 }
 
-/// What the service says of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Described {
-    /// `ACTIVE`, if it takes records.
-    pub(super) status: String,
-    /// `DirectPut`, if records are put into it.
-    pub(super) source: String,
-}
-
 /// The answer for one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 
 use super::Config;
-use super::answer::{Described, Entry, PutAnswer};
+use super::answer::{Entry, PutAnswer};
 use crate::aws::{BadUpstream, CallError, ShortAnswers, Way, failure};
 use crate::record::StreamName;
 
@@ -59,24 +59,6 @@ impl Firehose {
                 put.send().await.map(answer).map_err(|error| failure(&error))
             })
             .await
-    }
-
-    /// Asks what the service says of a stream, with one `DescribeDeliveryStream`.
-    pub(super) async fn describe(&self, stream: &StreamName) -> Result<Described, CallError> {
-        let describe = async |client: &Client| {
-            let describe = client.describe_delivery_stream().delivery_stream_name(stream.as_str());
-            let output = describe.send().await.map_err(|error| failure(&error))?;
-            let description =
-                output.delivery_stream_description.ok_or_else(|| CallError::Broken {
-                    status: None,
-                    message: "the answer has no description".to_owned(),
-                })?;
-            Ok(Described {
-                status: description.delivery_stream_status.as_str().to_owned(),
-                source: description.delivery_stream_type.as_str().to_owned(),
-            })
-        };
-        self.way.call(describe).await
     }
 }
 

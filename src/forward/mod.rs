@@ -39,7 +39,6 @@ mod kinesis_body;
 #[cfg(test)]
 mod kinesis_tests;
 mod letters;
-mod look;
 pub mod metrics;
 mod outcome;
 mod overflow;
@@ -75,7 +74,6 @@ use std::time::Duration;
 
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
-pub use look::{Look, look};
 pub use metrics::METRICS;
 pub use partition::{BadPointer, PartitionKey, Pointer};
 pub use status::{StreamReason, StreamState, StreamStatus};

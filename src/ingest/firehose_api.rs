@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
-use super::firehose_json::{Describe, List, Put, WireRecord, WireRecords, parse};
+use super::firehose_json::{Put, WireRecord, WireRecords, parse};
+use super::firehose_streams::{self, ENCRYPTION};
 use super::level::Level;
 use super::refusal::{self, Refusal};
 use super::repeats::Turn;
-use super::response::{ACCOUNT, AMZ_JSON, Answer, Reached, answer, push_json_string};
+use super::response::{AMZ_JSON, Answer, Reached, answer, push_json_string};
 use super::waiting::Waiting;
 use super::worker::{Worker, WorkerStream};
 use super::{Delimiter, StreamSettings};
@@ -31,12 +32,10 @@ const TARGET_PREFIX: &[u8] = b"Firehose_20150804.";
 const DATA_CHARS_MAX: usize = RECORD_BYTES_MAX.div_ceil(3) * 4;
 
 /// The operations of the API that manage streams: known, and not for applications.
-const MANAGEMENT: [&str; 8] = [
+const MANAGEMENT: [&str; 6] = [
     "CreateDeliveryStream",
     "DeleteDeliveryStream",
     "ListTagsForDeliveryStream",
-    "StartDeliveryStreamEncryption",
-    "StopDeliveryStreamEncryption",
     "TagDeliveryStream",
     "UntagDeliveryStream",
     "UpdateDestination",
@@ -57,10 +56,20 @@ pub(super) async fn call(
     match operation {
         b"PutRecord" => put(worker, request, Shape::Single).await,
         b"PutRecordBatch" => put(worker, request, Shape::Batch).await,
-        b"DescribeDeliveryStream" => describe(worker, &read(worker, request).await?),
-        b"ListDeliveryStreams" => list(worker, &read(worker, request).await?),
+        b"DescribeDeliveryStream" => {
+            firehose_streams::describe(worker, &read(worker, request).await?)
+        }
+        b"ListDeliveryStreams" => firehose_streams::list(worker, &read(worker, request).await?),
         other => {
-            let known = MANAGEMENT.iter().find(|operation| operation.as_bytes() == other);
+            let is_it = |operation: &&&str| operation.as_bytes() == other;
+            if let Some(operation) = ENCRYPTION.iter().find(is_it) {
+                if !worker.shared.config.allow_encryption_calls {
+                    return Err(Refusal::ForbiddenOperation(operation));
+                }
+                let body = read(worker, request).await?;
+                return firehose_streams::encrypt(worker, operation, body).await;
+            }
+            let known = MANAGEMENT.iter().find(is_it);
             Err(known.map_or(Refusal::UnknownOperation, |name| Refusal::ForbiddenOperation(name)))
         }
     }
@@ -173,7 +182,8 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
     Ok(Taken { taken, refused: records.len() - taken, waiting })
 }
 
-fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
+/// The stream that a call names.
+pub(super) fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
     let name = name.ok_or_else(|| refusal::missing("deliveryStreamName"))?;
     let name: StreamName = name.parse().map_err(|_| refusal::bad_name(name))?;
     worker.stream(name.as_str())
@@ -277,53 +287,4 @@ fn put_answer(
     body.push_str(encrypted);
     body.push('}');
     answer(StatusCode::OK, AMZ_JSON, body, Some(reached.ack()))
-}
-
-/// What is known of a stream without asking the service, which allows five such calls a second to all.
-fn describe(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
-    let describe: Describe<'_> = parse(body.bytes())?;
-    let stream = stream(worker, describe.delivery_stream_name.as_deref())?;
-    let name = stream.shared.lane.name();
-    let region = worker.shared.config.region.as_deref().unwrap_or("us-east-1");
-    let description = serde_json::json!({ "DeliveryStreamDescription": {
-        "DeliveryStreamName": name.as_str(),
-        "DeliveryStreamARN": format!("arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{name}"),
-        "DeliveryStreamStatus": "ACTIVE",
-        "DeliveryStreamType": "DirectPut",
-        "VersionId": "1",
-        "Destinations": [],
-        "HasMoreDestinations": false,
-    }});
-    worker.metrics.firehose_taken(0);
-    Ok(answer(StatusCode::OK, AMZ_JSON, description.to_string(), None))
-}
-
-/// The default of `Limit`, and its bounds. Source: the service model.
-const LIST_LIMIT_DEFAULT: i64 = 10;
-const LIST_LIMIT_MAX: i64 = 10_000;
-
-fn list(worker: &Worker, body: &Body) -> Result<Answer, Refusal> {
-    let list: List<'_> = parse(body.bytes())?;
-    let limit = list.limit.unwrap_or(LIST_LIMIT_DEFAULT);
-    if !(1..=LIST_LIMIT_MAX).contains(&limit) {
-        return Err(Refusal::Invalid(format!(
-            "1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: \
-             Member must have value between 1 and {LIST_LIMIT_MAX}"
-        )));
-    }
-    let after = list.exclusive_start_delivery_stream_name.as_deref().unwrap_or_default();
-    let all = worker.shared.streams.all();
-    let mut names = all
-        .iter()
-        .filter(|stream| stream.takes_records)
-        .map(|stream| stream.lane.name().as_str())
-        .filter(|name| *name > after);
-    let page: Vec<&str> =
-        names.by_ref().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
-    let listed = serde_json::json!({
-        "DeliveryStreamNames": page,
-        "HasMoreDeliveryStreams": names.next().is_some(),
-    });
-    worker.metrics.firehose_taken(0);
-    Ok(answer(StatusCode::OK, AMZ_JSON, listed.to_string(), None))
 }

@@ -93,6 +93,25 @@ pub(super) struct Describe<'a> {
     pub(super) delivery_stream_name: Option<Text<'a>>,
 }
 
+/// `StartDeliveryStreamEncryption`, and `StopDeliveryStreamEncryption`, which has the name alone.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StartEncryption<'a> {
+    #[serde(borrow)]
+    pub(super) delivery_stream_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) delivery_stream_encryption_configuration_input: Option<EncryptionInput<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EncryptionInput<'a> {
+    #[serde(borrow)]
+    pub(super) key_type: Option<Text<'a>>,
+    #[serde(borrow, rename = "KeyARN")]
+    pub(super) key_arn: Option<Text<'a>>,
+}
+
 /// `ListDeliveryStreams`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

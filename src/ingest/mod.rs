@@ -5,6 +5,7 @@ mod connection;
 mod decode;
 mod firehose_api;
 mod firehose_json;
+mod firehose_streams;
 mod level;
 mod lines;
 mod listen;
@@ -18,6 +19,7 @@ mod response;
 mod server;
 mod service;
 mod shared;
+mod stream_control;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,9 @@ use crate::record::{Ack, StreamName};
 
 pub use metrics::METRICS;
 pub use server::{Ends, Ingest, StartError};
+pub use stream_control::{
+    CallAnswer, CallFailed, EncryptionCall, EncryptionFacts, StreamControl, StreamFacts,
+};
 pub use streams::{Aside, Opener, SetAside, SpoolEnds, Stream, Streams};
 
 /// The data listener and everything that bounds it.
@@ -69,6 +74,8 @@ pub struct Config {
     pub durable_wait: Duration,
     /// What `Retry-After` says when there is no room, in whole seconds.
     pub retry_after: Duration,
+    /// Whether applications may start and stop the encryption of streams.
+    pub allow_encryption_calls: bool,
     /// The Region that stream ARNs are shown with, where it is known.
     pub region: Option<String>,
     /// The window in which a repeated `amz-sdk-invocation-id` gets the first answer. Off when `None`.
@@ -182,6 +189,7 @@ impl Default for Config {
             delivered_wait: Duration::from_secs(5),
             durable_wait: Duration::from_secs(10),
             retry_after: Duration::from_secs(1),
+            allow_encryption_calls: false,
             region: None,
             repeats: None,
             streams: Vec::new(),

@@ -11,6 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::stream_control::CallFailed;
 use crate::pipeline::NotDurable;
 use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
@@ -63,8 +64,12 @@ pub(super) enum Refusal {
     UnknownOperation,
     /// The operation of the Firehose API is not for applications.
     ForbiddenOperation(&'static str),
+    /// The encryption of a stream was not changed.
+    NotChanged(CallFailed),
     /// A member of a Firehose request breaks its constraint: the service's own sentence.
     Invalid(String),
+    /// The members of a Firehose request do not go together.
+    InvalidArgument(&'static str),
     /// A Firehose request's JSON or base64 can not be read.
     NotSerialized(String),
 }
@@ -89,6 +94,7 @@ impl Refusal {
         "no_place_for_token",
         "cross_origin",
         "forbidden_operation",
+        "encryption_not_changed",
         "no_such_path",
         "unknown_stream",
         "unknown_operation",
@@ -201,12 +207,16 @@ impl Refusal {
                 DENIED,
                 "requests of web pages (with the header \"origin\") are not taken".into(),
             ),
-            Self::ForbiddenOperation(operation) => (
-                403,
-                "forbidden_operation",
-                DENIED,
-                format!("{operation} is not for applications here; call the service itself").into(),
+            Self::ForbiddenOperation(operation) => {
+                (403, "forbidden_operation", DENIED, forbidden(operation).into())
+            }
+            Self::NotChanged(failed) => (
+                failed.status(),
+                "encryption_not_changed",
+                failed.wire(),
+                failed.to_string().into(),
             ),
+            Self::InvalidArgument(what) => (400, "invalid", INVALID, (*what).into()),
             Self::NoSuchPath => (
                 404,
                 "no_such_path",
@@ -304,6 +314,19 @@ fn not_kept(why: Option<NotDurable>) -> String {
     )
 }
 
+/// In the service's manner: who is not authorized to do what.
+fn forbidden(operation: &str) -> String {
+    let way_out = if super::firehose_streams::ENCRYPTION.contains(&operation) {
+        ", or set ingest.allow_encryption_calls = true"
+    } else {
+        ""
+    };
+    format!(
+        "not authorized to perform: firehose:{operation}, which is not for applications here; call the \
+         service itself{way_out}"
+    )
+}
+
 fn too_large(index: usize, bytes: usize) -> String {
     format!(
         "record {index} has {bytes} bytes with its delimiter, more than the service takes \
@@ -337,6 +360,15 @@ pub(super) fn bad_name(name: &str) -> Refusal {
     }
     let constraint = "satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
     validation(&value, "deliveryStreamName", constraint)
+}
+
+/// The kind of key is none.
+pub(super) fn bad_key_type(found: &str) -> Refusal {
+    validation(
+        &format!("'{}'", shortened(found)),
+        "deliveryStreamEncryptionConfigurationInput.keyType",
+        "satisfy enum value set: [AWS_OWNED_CMK, CUSTOMER_MANAGED_CMK]",
+    )
 }
 
 /// A wire record is larger than the service takes.

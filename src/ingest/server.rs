@@ -17,6 +17,7 @@ use super::connection::Connections;
 use super::listen::{ListenError, UnixSocket, tcp};
 use super::metrics;
 use super::shared::Shared;
+use super::stream_control::StreamControl;
 use super::streams::Streams;
 use super::worker::Worker;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -97,6 +98,7 @@ impl Ingest {
     pub fn start(
         config: Config,
         streams: Arc<Streams>,
+        control: StreamControl,
         ends: Vec<Ends>,
         lifecycle: &Lifecycle,
     ) -> Result<Self, StartError> {
@@ -113,7 +115,7 @@ impl Ingest {
             None => config.listen,
         };
         let unix = config.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
-        let shared = Shared::new(config, streams, token);
+        let shared = Shared::new(config, streams, control, token);
         let pool = ChunkPool::new();
         let unflushed = Arc::new(AtomicUsize::new(ends.len()));
         let mut ingest =

@@ -7,6 +7,7 @@ use super::Config;
 use super::places;
 use super::repeats::Repeats;
 use super::response::Ids;
+use super::stream_control::StreamControl;
 use super::streams::Streams;
 use crate::token::Token;
 
@@ -15,6 +16,7 @@ use crate::token::Token;
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) streams: Arc<Streams>,
+    pub(super) control: StreamControl,
     pub(super) token: Option<Token>,
     pub(super) ids: Ids,
     pub(super) repeats: Option<Arc<Repeats>>,
@@ -69,7 +71,12 @@ impl Drop for Counted<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, streams: Arc<Streams>, token: Option<Token>) -> Arc<Self> {
+    pub(super) fn new(
+        config: Config,
+        streams: Arc<Streams>,
+        control: StreamControl,
+        token: Option<Token>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             connections: Count::new(config.connections_max),
             requests: Count::new(config.requests_max),
@@ -81,6 +88,7 @@ impl Shared {
             ids: Ids::new(),
             config,
             streams,
+            control,
         })
     }
 }

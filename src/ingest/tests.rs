@@ -1,5 +1,7 @@
 //! The durable level at the data listener, with a spool that is this test: it says when the disk has what.
 
+mod streams;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -72,6 +74,11 @@ impl Rig {
 
     /// One whose spool is not open yet.
     fn start_closed(config: Config) -> Self {
+        Self::start_minded(config, StreamControl::nobody())
+    }
+
+    /// One whose streams somebody minds.
+    fn start_minded(config: Config, control: StreamControl) -> Self {
         let (wake, wakes) = unbounded();
         let (inlet, outflow) = durable_way(Arc::new(move || {
             // At its end the test listens no more.
@@ -88,7 +95,8 @@ impl Rig {
         let ends = outlets.into_iter().zip(mailboxes);
         let ends = ends.map(|(outlet, mailbox)| Ends { outlet, mailbox }).collect();
         let lifecycle = Lifecycle::new();
-        let ingest = Ingest::start(config, Arc::clone(&streams), ends, &lifecycle).unwrap();
+        let ingest =
+            Ingest::start(config, Arc::clone(&streams), control, ends, &lifecycle).unwrap();
         let address = ingest.local_addr();
         let frames = std::cell::Cell::new(0);
         Self { address, ingest, streams, lifecycle, outflow, wakes, asides, post, intake, frames }

@@ -76,7 +76,12 @@ fn a_live_check_asks_the_service_about_each_stream() {
     let upstream = Upstream::start();
     let (code, said) = check_live(&Setup::new(&upstream.endpoint()));
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("demo: ACTIVE, takes records"), "{said}");
+    assert!(
+        said.contains(
+            "demo: ACTIVE, source DirectPut, records go to firehose, encryption disabled"
+        ),
+        "{said}"
+    );
 
     let both = Setup::new(&upstream.endpoint()).set("STANDPIPE_STREAMS", "demo,missing");
     let (code, said) = check_live(&both);

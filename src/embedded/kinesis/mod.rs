@@ -23,7 +23,7 @@ mod manage;
 pub(super) mod naming;
 pub(super) mod put_input;
 pub(super) mod puts;
-mod reads;
+pub(super) mod reads;
 mod shards;
 pub(super) mod startup;
 pub(super) mod streams;

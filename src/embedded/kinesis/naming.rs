@@ -8,7 +8,7 @@ use crate::embedded::put_input::from_json;
 use crate::embedded::wire::ServiceError;
 
 /// The members of a request that name its stream.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Named {
     #[serde(rename = "StreamName")]
     pub(super) name: Option<String>,

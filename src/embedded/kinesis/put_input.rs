@@ -20,11 +20,8 @@ pub(in crate::embedded) struct Put {
 
 impl Put {
     /// The name of the stream that is meant, whether there is one or not.
-    pub(in crate::embedded) fn take_stream(
-        &mut self,
-        region: &str,
-    ) -> Result<String, ServiceError> {
-        std::mem::take(&mut self.named).resolve(region)
+    pub(in crate::embedded) fn stream(&self, region: &str) -> Result<String, ServiceError> {
+        self.named.clone().resolve(region)
     }
 }
 

@@ -127,6 +127,12 @@ pub(super) fn records(state: &mut State, body: &[u8]) -> Outcome {
     Ok(page(stream, iterator, limit, now_ms))
 }
 
+/// The stream that an iterator in a request is of, for the faults and the counts.
+pub(in crate::embedded) fn stream_of_iterator(body: &[u8]) -> Option<String> {
+    let iterator = from_json::<RecordsInput>(body).ok()?.shard_iterator?;
+    Some(ShardIterator::parse(&iterator)?.stream)
+}
+
 /// One page of records, bounded by number and by bytes.
 fn page(stream: &DataStream, iterator: ShardIterator, limit: u64, now_ms: u64) -> Value {
     let mut position = stream.journal.next_position();

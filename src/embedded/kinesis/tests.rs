@@ -6,6 +6,7 @@ use base64_simd::STANDARD;
 use serde_json::{Value, json};
 
 use crate::embedded::testing::{AT_ONCE, Rig, Told, code, config, start, start_with};
+use crate::embedded::tests::{client, http};
 use crate::embedded::{Emulator, Quota, SseTiming, read_delivered};
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/data";
@@ -114,6 +115,48 @@ fn a_delivery_stream_behind_a_data_stream_says_so_and_takes_no_puts_and_no_encry
             "This operation is not permitted on KinesisStreamAsSource delivery stream type."
         );
     }
+}
+
+#[tokio::test]
+async fn the_sdk_reads_what_describe_says_of_a_source() {
+    let rig = start();
+    let msk = json!({
+        "DeliveryStreamName": "kafka",
+        "DeliveryStreamType": "MSKAsSource",
+        "MSKSourceConfiguration": { "MSKClusterARN": "arn:m", "TopicName": "t",
+            "AuthenticationConfiguration": { "RoleARN": "arn:r", "Connectivity": "PUBLIC" } },
+        "S3DestinationConfiguration": { "RoleARN": "arn:r", "BucketARN": "arn:aws:s3:::b" },
+    });
+    rig.firehose("CreateDeliveryStream", &msk).unwrap();
+    let client = client(&rig.emulator);
+    for (name, kind) in [("demo", "KinesisStreamAsSource"), ("kafka", "MSKAsSource")] {
+        let described = client.describe_delivery_stream().delivery_stream_name(name).send().await;
+        let described = described.unwrap().delivery_stream_description.unwrap();
+        assert_eq!(described.delivery_stream_type.as_str(), kind);
+        let source = described.source.unwrap();
+        let of_data = source.kinesis_stream_source_description;
+        let arn = of_data.and_then(|source| source.kinesis_stream_arn);
+        assert_eq!(arn.as_deref(), (name == "demo").then_some(ARN));
+        assert_eq!(source.msk_source_description.is_some(), name == "kafka");
+    }
+}
+
+#[test]
+fn the_control_endpoint_says_what_it_has_not() {
+    let rig = start();
+    let asked = |method: &str, path: &str| {
+        let path = format!("/emulator/{path}");
+        http(rig.emulator.local_addr(), method, &path, &[], br#"{"set":"enabled"}"#).0
+    };
+    assert_eq!(asked("PUT", "streams/demo/encryption"), 409);
+    assert_eq!(asked("PUT", "streams/direct/encryption"), 200);
+    for missing in ["kinesis/streams/none", "kinesis/streams/none/encryption", "kinesis/nothing"] {
+        assert_eq!(asked("GET", missing), 404, "{missing}");
+    }
+    assert_eq!(asked("PUT", "kinesis/streams/data/quota"), 400);
+    assert_eq!(asked("PUT", "kinesis/faults"), 400);
+    assert_eq!(asked("PUT", "account"), 400);
+    assert_eq!(rig.get("kinesis")["streams"][0]["arn"], ARN);
 }
 
 #[test]
@@ -251,6 +294,21 @@ fn encryption_is_switched_on_and_off_and_each_answer_says_so() {
 }
 
 #[test]
+fn a_change_that_fails_leaves_the_stream_as_it_was() {
+    let rig = start();
+    let faults = json!({ "sse_failure": "UNKNOWN_ERROR", "fail_next": 1 });
+    rig.control("PUT", "kinesis/streams/data/faults", &faults);
+    rig.start_encryption("alias/aws/kinesis").unwrap();
+    let summary = rig.summary();
+    let shown = (&summary["StreamStatus"], &summary["EncryptionType"], &summary["KeyId"]);
+    assert_eq!(shown, (&json!("ACTIVE"), &json!("NONE"), &Value::Null));
+    rig.control("PUT", "kinesis/streams/data/encryption", &json!({ "flag": "absent" }));
+    rig.start_encryption("alias/aws/kinesis").unwrap();
+    assert_eq!(rig.put(&[("a", "1")])["EncryptionType"], Value::Null);
+    assert_eq!(rig.journal("streams/demo")[0]["encrypted"], true);
+}
+
+#[test]
 fn both_members_name_the_encryption_and_the_calls_of_a_day_are_counted_apart() {
     let rig = start();
     for (body, expected) in [
@@ -308,8 +366,17 @@ fn what_callers_may_not_do_is_refused_with_the_service_s_words() {
         message.contains(&format!("perform: kinesis:PutRecords on resource: {ARN}")),
         "{message}"
     );
-    rig.control("DELETE", "account", &json!({}));
+    rig.control("PUT", "account", &json!({ "denied": ["kms:Decrypt"] }));
     rig.put(&[("a", "1")]);
+    let from = json!({ "StreamName": "data", "ShardId": "shardId-000000000000",
+        "ShardIteratorType": "TRIM_HORIZON" });
+    let iterator = rig.kinesis("GetShardIterator", &from);
+    let read =
+        || rig.try_kinesis("GetRecords", &json!({ "ShardIterator": iterator["ShardIterator"] }));
+    assert_eq!(read().unwrap_err().0, "KMSAccessDeniedException");
+    rig.control("DELETE", "account", &json!({}));
+    assert_eq!(read().unwrap()["Records"].as_array().unwrap().len(), 1);
+    assert_eq!(rig.get("kinesis/streams/data")["calls"]["GetRecords"], 2);
 }
 
 #[test]

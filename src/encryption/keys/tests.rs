@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::super::testing::{SOON, control, http, wait};
 use super::*;
 use crate::aws::Credentials;
 use crate::embedded::{self, Emulator};
@@ -15,7 +16,6 @@ use crate::record::StreamName;
 use crate::spool::{DataKey, KeyRing, NoKey, UnwrapError, Unwrapped, WrappedKey};
 
 const MS: Duration = Duration::from_millis(1);
-const SOON: Duration = Duration::from_secs(20);
 
 /// An emulator of KMS, the keys, and their ring.
 struct Rig {
@@ -135,46 +135,6 @@ impl Rig {
         let status = self.keys.status();
         status.streams.into_iter().find(|known| known.stream.as_str() == stream).unwrap()
     }
-}
-
-fn wait<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} does not come");
-        std::thread::yield_now();
-    }
-}
-
-fn http(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> String {
-    use std::io::{Read as _, Write as _};
-    let headers: String =
-        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: e\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-    );
-    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn control(address: SocketAddr, method: &str, path: &str, body: &Value) -> Value {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = http(address, method, path, &[], &body);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-    serde_json::from_str(body).unwrap()
 }
 
 #[test]

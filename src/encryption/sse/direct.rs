@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Config;
 use super::declared::{Destination, Key, Target};
 use super::handle::ChangeRefused;
-use super::observed::{Need, Place};
+use super::observed::{Need, Observed, Place, Sse};
 use super::service::{Service, kind_of};
 use super::status::State;
 use super::trouble::Trouble;
@@ -40,6 +40,29 @@ pub struct Described {
     pub key: Option<Key>,
     /// Why the last change failed: the service's type and its details.
     pub failure: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl Described {
+    /// Whether it is what `target` says, as far as the names of keys can be compared.
+    #[must_use]
+    pub fn is(&self, target: &Target) -> bool {
+        match (target, self.state) {
+            (Target::Plain, State::Disabled) => true,
+            (Target::Encrypted(key), State::Enabled | State::DisablingFailed) => {
+                let (sse, named) = (Sse::Enabled, self.key.clone());
+                let observed = Observed { sse, key: named, failure: None, is_changeable: true };
+                observed.has_key(key) != Some(false)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what is put into it now is encrypted. Where the last change failed and it is not said whether an
+    /// older key goes on, it does not count as such.
+    #[must_use]
+    pub const fn is_encrypted(&self) -> bool {
+        matches!(self.state, State::Enabled | State::DisablingFailed)
+    }
 }
 
 impl Direct {

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! What the service says opens nothing by itself: an answer has to confirm it, to one record that goes first.
-//! `ENABLING` counts as not encrypted. A stream that was being confirmed until now stays so while its key is
-//! changed, and when that fails: the old key encrypts then, and every answer goes on saying so. When nothing
-//! was confirmed lately, one record goes first again. Answers that deny what the service says make the next
+//! `ENABLING` counts as not encrypted, but for a stream that was seen encrypted before: its key is being
+//! changed then, the old one encrypts meanwhile and when that fails, and answers go on saying so. One that was
+//! being confirmed until now stays open; when nothing was confirmed lately, one record goes first again. Answers that deny what the service says make the next
 //! try later and later, since each costs a record in the clear.
 
 use std::time::{Duration, Instant};
@@ -134,9 +134,14 @@ impl Guard {
                 }
                 Stand::Trying
             }
-            (Stand::Unknown, Sse::Other) => return,
-            (_, Sse::Disabled | Sse::Disabling | Sse::Enabling | Sse::EnablingFailed)
-            | (Stand::Plain | Stand::Settling { .. } | Stand::Trying, Sse::Other) => Stand::Plain,
+            (
+                Stand::Trying | Stand::Settling { .. },
+                Sse::Enabling | Sse::EnablingFailed | Sse::Other,
+            )
+            | (Stand::Unknown, Sse::Other) => return,
+            (_, Sse::Disabled | Sse::Disabling)
+            | (Stand::Unknown | Stand::Plain, Sse::Enabling | Sse::EnablingFailed)
+            | (Stand::Plain, Sse::Other) => Stand::Plain,
         };
         if matches!(sse, Sse::Disabled | Sse::Disabling) {
             self.contradictions = 0;
@@ -286,9 +291,9 @@ mod tests {
                 },
                 Sse::Enabling | Sse::EnablingFailed | Sse::Other => match kind {
                     Unknown if sse == Sse::Other => same,
-                    ProvenLately => same,
+                    Settling | Trying | ProvenLately => same,
                     ProvenLongAgo => "trying",
-                    _ => "plain",
+                    Unknown | Plain | Denied => "plain",
                 },
             },
         }

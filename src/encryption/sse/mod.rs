@@ -31,6 +31,8 @@ mod observed;
 mod owner;
 mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod trouble;
 mod words;

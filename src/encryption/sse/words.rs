@@ -71,14 +71,21 @@ pub(super) fn detail(machine: &Machine) -> Arc<str> {
         (State::Enabling, Stand::Proven) => {
             "the key is being changed; the old one encrypts until that is done".into()
         }
-        (State::Enabling, _) => {
+        (State::Enabling, Stand::Unknown | Stand::Plain) => {
             "encryption is being switched on; until that is done nothing is encrypted".into()
+        }
+        (State::EnablingFailed, Stand::Settling { .. } | Stand::Trying) => format!(
+            "the last change of the key failed{failure}; the next answer confirms that the old key encrypts"
+        )
+        .into(),
+        (State::Enabling, Stand::Settling { .. } | Stand::Trying) => {
+            "the key is being changed; the next answer confirms that the old one encrypts".into()
         }
         (State::EnablingFailed, Stand::Proven) => format!(
             "the last change of the key failed{failure}; the old key goes on encrypting"
         )
         .into(),
-        (State::EnablingFailed, _) => format!(
+        (State::EnablingFailed, Stand::Unknown | Stand::Plain) => format!(
             "the last attempt to encrypt the stream failed{failure}, and whether an older key encrypts is not \
              known; start encryption again with a key that works"
         )

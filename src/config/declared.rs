@@ -1,0 +1,105 @@
+//! What the keys of a stream say of its destination and its encryption, and what is declared by that. Pure.
+
+use crate::encryption::sse::{Declared, Destination, Key, Policy, Target};
+
+use super::draft::{Draft, NamedStream, Slot};
+use super::kind::NO_KEY;
+
+/// The word for where records go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    #[default]
+    Auto,
+    Firehose,
+    Kinesis,
+}
+
+/// What the keys set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeclaredDraft {
+    pub(super) destination: Way,
+    /// The data stream; only for [`Way::Kinesis`].
+    pub(super) kinesis_stream: Option<String>,
+    /// `random`, `header` or a JSON pointer; not for [`Way::Firehose`].
+    pub(super) partition_key: String,
+    pub(super) encryption: Policy,
+    pub(super) manage: bool,
+    /// What the name of a key is, or `none`; only with `manage`.
+    pub(super) encryption_key: Option<String>,
+}
+
+/// What the partition key is taken from when nobody says it.
+pub(super) const RANDOM: &str = "random";
+
+impl Default for DeclaredDraft {
+    fn default() -> Self {
+        Self {
+            destination: Way::Auto,
+            kinesis_stream: None,
+            partition_key: RANDOM.to_owned(),
+            encryption: Policy::default(),
+            manage: false,
+            encryption_key: None,
+        }
+    }
+}
+
+impl DeclaredDraft {
+    /// The key, if it is one.
+    pub(super) fn key(&self) -> Option<Key> {
+        let text = self.encryption_key.as_deref().filter(|text| *text != NO_KEY);
+        text.and_then(|text| Key::parse(text).ok())
+    }
+
+    /// Whether it is declared that there is no encryption.
+    pub(super) fn is_plain(&self) -> bool {
+        self.encryption_key.as_deref() == Some(NO_KEY)
+    }
+
+    /// What is declared by it.
+    pub(super) fn declared(&self) -> Declared {
+        let destination = match (self.destination, &self.kinesis_stream) {
+            (Way::Firehose, _) => Destination::Firehose,
+            (Way::Kinesis, Some(stream)) => Destination::Kinesis(stream.as_str().into()),
+            // A default without a data stream is refused wherever it would hold for a stream.
+            (Way::Auto, _) | (Way::Kinesis, None) => Destination::Auto,
+        };
+        let target = if self.is_plain() {
+            Target::Plain
+        } else {
+            Target::Encrypted(self.key().unwrap_or(Key::AwsOwned))
+        };
+        Declared { destination, policy: self.encryption, manage: self.manage.then_some(target) }
+    }
+
+    /// Forgets what is set and means nothing to it.
+    fn forget(&mut self, is_own: impl Fn(&'static str) -> bool) {
+        if self.destination != Way::Kinesis && !is_own("kinesis_stream") {
+            self.kinesis_stream = None;
+        }
+        if self.destination == Way::Firehose && !is_own("partition_key") {
+            RANDOM.clone_into(&mut self.partition_key);
+        }
+        if !self.manage && !is_own("encryption_key") {
+            self.encryption_key = None;
+        }
+    }
+}
+
+impl Draft {
+    /// Lets streams go without what holds for all and means nothing to them, such as the data stream where
+    /// the destination is another one.
+    pub(super) fn forget_what_means_nothing(&mut self) {
+        let origins = &self.origins;
+        for (name, NamedStream { stream, .. }) in &mut self.streams {
+            stream.declared.forget(|key| origins.contains_key(&Slot::stream(name, key)));
+        }
+    }
+
+    /// What is declared of the streams that are not named. One that is there for its backlog alone is nobody's
+    /// to manage.
+    pub(super) fn declared_of_others(&self) -> Declared {
+        let declared = self.defaults.declared.declared();
+        if self.any_streams_max > 0 { declared } else { Declared { manage: None, ..declared } }
+    }
+}
