@@ -179,6 +179,31 @@ fn a_list_shows_streams_and_segments_to_people_and_programs() {
 }
 
 #[test]
+fn what_the_control_keeps_in_the_directory_is_in_nobody_s_way() {
+    let left = Left::new();
+    let list = || spool::listed(&left.inspector(), None, true).unwrap();
+    let before = list();
+    let control = left.dir.path().join("control");
+    std::fs::create_dir(&control).unwrap();
+    std::fs::write(control.join("streams.json"), b"{}").unwrap();
+    assert_eq!(list(), before);
+    let (text, _, result) = left.verify(RING);
+    assert_eq!(result, Ok(()), "{text}");
+    let config = Config {
+        dir: left.dir.path().to_owned(),
+        allow_tmpfs: true,
+        reserve_bytes: 0,
+        ..Config::default()
+    };
+    let (post, _boxes) = pipeline::post(1);
+    let (running, _words) = Spool::start(config, Arc::new(Ring { has_key: true }), post).unwrap();
+    assert_eq!(running.leftovers().len(), 1, "the stream, and nothing else");
+    running.begin_stop();
+    drop(running.stop(Instant::now() + PATIENCE));
+    assert!(control.join("streams.json").exists());
+}
+
+#[test]
 fn a_whole_spool_verifies() {
     let left = Left::new();
     let (text, json, result) = left.verify(RING);
