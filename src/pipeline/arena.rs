@@ -1,13 +1,16 @@
-//! The arena: the record bytes of one batch, one behind the other, and where each begins.
+//! The arena: the record bytes of one batch, one behind the other, where each begins, and its partition key.
 //!
 //! Small records are copied into chunks, so that none of them pins the read buffer that it came in. A
 //! large body keeps its own exact buffer and is shared by the records that were cut from it. Every
 //! byte of capacity is reserved before it is allocated. It decides nothing: the batcher does.
 
+mod shrink;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{NoRoom, Reservation, Share};
+use super::partition::{PartitionKeys, PartitionMark};
 use super::piece::{Piece, SharedBody};
 use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
@@ -80,7 +83,10 @@ pub(super) struct Arena {
     places: Vec<Place>,
     /// Which records somebody waits for, in the order of the records.
     tickets: Vec<(u32, Ticket)>,
+    partition_keys: PartitionKeys,
     bytes: usize,
+    /// The capacity of the chunks that are its own.
+    chunk_bytes: usize,
     first_chunk_bytes: usize,
 }
 
@@ -89,9 +95,11 @@ pub(super) struct Arena {
 pub(super) struct Mark {
     room: usize,
     chunks: usize,
+    chunk_bytes: usize,
     last_chunk_bytes: usize,
     places: usize,
     tickets: usize,
+    partition_keys: PartitionMark,
     bytes: usize,
 }
 
@@ -108,7 +116,9 @@ impl Arena {
             chunks: Vec::new(),
             places: Vec::new(),
             tickets: Vec::new(),
+            partition_keys: PartitionKeys::default(),
             bytes: 0,
+            chunk_bytes: 0,
             first_chunk_bytes: expected_bytes
                 .next_power_of_two()
                 .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
@@ -131,7 +141,8 @@ impl Arena {
                 places.push(Place { start, bytes: length, chunk: 0, number });
             }
         }
-        let needed = bytes.capacity() + places.capacity() * size_of::<Place>() + BATCH_BYTES;
+        let chunk_bytes = bytes.capacity();
+        let needed = chunk_bytes + places.capacity() * size_of::<Place>() + BATCH_BYTES;
         room.grow_anyway(needed.saturating_sub(room.bytes()));
         Self {
             room,
@@ -139,7 +150,9 @@ impl Arena {
             chunks: vec![Chunk::Copied(bytes)],
             places,
             tickets: Vec::new(),
+            partition_keys: PartitionKeys::default(),
             bytes: sum,
+            chunk_bytes,
             first_chunk_bytes: CHUNK_BYTES_MIN,
         }
     }
@@ -181,6 +194,21 @@ impl Arena {
         }
     }
 
+    /// The partition keys of the records, by their index.
+    pub(super) const fn partition_keys(&self) -> &PartitionKeys {
+        &self.partition_keys
+    }
+
+    /// Gives the records their keys out of those of their frame, by their numbers in it.
+    pub(super) fn take_frame_keys(&mut self, of_frame: &PartitionKeys) {
+        if of_frame.is_empty() {
+            return;
+        }
+        let keys = self.places.iter().map(|place| of_frame.get(usize::from(place.number)));
+        self.partition_keys = PartitionKeys::collect(keys);
+        self.room.grow_anyway(self.partition_keys.capacity_bytes());
+    }
+
     /// Who waits for which record, in the order of the records.
     pub(super) fn tickets(&self) -> &[(u32, Ticket)] {
         &self.tickets
@@ -189,32 +217,50 @@ impl Arena {
     /// Adds a record at the end.
     ///
     /// Fails when there is no room for it; the arena is as before then.
-    pub(super) fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
+    pub(super) fn push(
+        &mut self,
+        piece: &Piece<'_>,
+        key: Option<&str>,
+        ticket: Option<Ticket>,
+    ) -> Result<(), NoRoom> {
         let room_before = self.room.bytes();
         if ticket.is_some() && self.tickets.is_empty() {
             self.room.grow(TICKETS_BYTES)?;
         }
-        let place = match piece {
-            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter),
-            Piece::Slice(body, range) => self.adopt(body, range),
-        };
+        let place = self.place(piece, key);
         let place = place.inspect_err(|_| self.room.shrink_to(room_before))?;
         if let Some(ticket) = ticket {
             let index = u32::try_from(self.places.len()).map_err(|_| NoRoom)?;
             self.tickets.push((index, ticket));
+        }
+        if let Some(key) = key {
+            self.partition_keys.set(self.places.len(), key);
         }
         self.places.push(place);
         self.bytes += piece.len();
         Ok(())
     }
 
+    /// Takes a record's bytes in, and reserves what its key will take.
+    fn place(&mut self, piece: &Piece<'_>, key: Option<&str>) -> Result<Place, NoRoom> {
+        if let Some(key) = key {
+            self.room.grow(self.partition_keys.missing_bytes(self.places.len(), key))?;
+        }
+        match piece {
+            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter),
+            Piece::Slice(body, range) => self.adopt(body, range),
+        }
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark {
             room: self.room.bytes(),
             chunks: self.chunks.len(),
+            chunk_bytes: self.chunk_bytes,
             last_chunk_bytes: self.chunks.last().map_or(0, |chunk| chunk.bytes().len()),
             places: self.places.len(),
             tickets: self.tickets.len(),
+            partition_keys: self.partition_keys.mark(),
             bytes: self.bytes,
         }
     }
@@ -229,72 +275,15 @@ impl Arena {
         }
         self.places.truncate(mark.places);
         self.tickets.truncate(mark.tickets);
+        self.partition_keys.roll_back(mark.partition_keys);
         self.bytes = mark.bytes;
+        self.chunk_bytes = mark.chunk_bytes;
         self.room.shrink_to(mark.room);
     }
 
-    /// An arena of just the records that `keep` names, with exact buffers.
-    ///
-    /// Its room is taken from what this arena had, so that it can not fail: it is never larger.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let kept: Vec<bool> = (0..self.places.len()).map(&mut keep).collect();
-        let is_kept = |index: usize| kept.get(index).copied().unwrap_or(false);
-        let mut tickets = Vec::new();
-        let mut next = self.tickets.iter().peekable();
-        let mut places = Vec::new();
-        for (index, place) in self.places.iter().enumerate() {
-            while let Some((_, ticket)) = next.next_if(|(at, _)| *at as usize == index) {
-                if is_kept(index) {
-                    tickets.push((u32::try_from(places.len()).unwrap_or(u32::MAX), *ticket));
-                }
-            }
-            if is_kept(index) {
-                places.push(*place);
-            }
-        }
-        self.bytes = places.iter().map(|place| place.bytes as usize).sum();
-        self.places = places;
-        self.tickets = tickets;
-        self.compact();
-    }
-
-    /// Moves the records into one exact buffer when more than half of what they hold is unused.
-    fn compact(&mut self) {
-        let shared: usize = self
-            .chunks
-            .iter()
-            .map(|chunk| match chunk {
-                Chunk::Shared(body) => body.capacity(),
-                Chunk::Copied(_) => 0,
-            })
-            .sum();
-        let overhead = self.overhead_bytes();
-        let held = self.room.bytes().saturating_sub(overhead) + shared;
-        if self.bytes > held / 2 {
-            return;
-        }
-        let missing = self.bytes.saturating_sub(self.room.bytes().saturating_sub(overhead));
-        if self.room.grow(missing).is_err() {
-            // Only slices of a shared body can need room of their own. They stay where they are.
-            return;
-        }
-        let mut exact = Vec::with_capacity(self.bytes);
-        let mut places = Vec::with_capacity(self.places.len());
-        for place in &self.places {
-            let start = u32::try_from(exact.len()).unwrap_or(u32::MAX);
-            exact.extend_from_slice(self.record(*place));
-            places.push(Place { chunk: 0, start, ..*place });
-        }
-        for chunk in self.chunks.drain(..) {
-            chunk.go_to(&self.pool);
-        }
-        self.chunks.push(Chunk::Copied(exact));
-        self.places = places;
-        self.room.shrink_to(overhead + self.bytes);
-    }
-
     const fn overhead_bytes(&self) -> usize {
-        ARENA_OVERHEAD_BYTES + if self.tickets.is_empty() { 0 } else { TICKETS_BYTES }
+        let tickets = if self.tickets.is_empty() { 0 } else { TICKETS_BYTES };
+        ARENA_OVERHEAD_BYTES + tickets + self.partition_keys.capacity_bytes()
     }
 
     fn record(&self, place: Place) -> &[u8] {
@@ -325,11 +314,10 @@ impl Arena {
         } else if self.chunks.is_empty() {
             self.first_chunk_bytes.max(bytes.next_power_of_two())
         } else {
-            (self.room.bytes() - self.overhead_bytes())
-                .next_power_of_two()
-                .clamp(OWN_BUFFER_BYTES_MIN, CHUNK_BYTES_MAX)
+            self.chunk_bytes.next_power_of_two().clamp(OWN_BUFFER_BYTES_MIN, CHUNK_BYTES_MAX)
         };
         self.room.grow(capacity)?;
+        self.chunk_bytes += capacity;
         let chunk = self.pool.take(capacity);
         match self.chunks.push_mut(Chunk::Copied(chunk)) {
             Chunk::Copied(chunk) => Ok(chunk),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::arena::Arena;
 use super::budget::Reservation;
 use super::lane::Lane;
+use super::partition::PartitionKeys;
 use super::pool::ChunkPool;
 use super::receipt::Ticket;
 
@@ -110,6 +111,13 @@ impl Batch {
         batch
     }
 
+    /// The same, where the records of the frame have these partition keys, by their numbers.
+    #[must_use]
+    pub fn with_frame_keys(mut self, of_frame: &PartitionKeys) -> Self {
+        self.arena.take_frame_keys(of_frame);
+        self
+    }
+
     /// The stream that the records are for.
     #[must_use]
     pub const fn lane(&self) -> &Arc<Lane> {
@@ -170,6 +178,18 @@ impl Batch {
     /// The records that are not settled, in their order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.arena.records()
+    }
+
+    /// The partition key of the record at `index`, if it came with one. It is no part of the record's bytes.
+    #[must_use]
+    pub fn key(&self, index: usize) -> Option<&str> {
+        self.arena.partition_keys().get(index)
+    }
+
+    /// The partition keys of the records that are not settled.
+    #[must_use]
+    pub const fn partition_keys(&self) -> &PartitionKeys {
+        self.arena.partition_keys()
     }
 
     /// Who waits for which record: the record's index now, and the ticket.
