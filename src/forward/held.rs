@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::queues::Queue;
 use super::turns::Load;
-use crate::pipeline::{Batch, Ticket};
+use crate::pipeline::{Batch, PartitionKeys, Ticket};
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,8 +158,9 @@ impl Held {
         tickets.map(|(_, ticket)| ticket)
     }
 
-    /// Numbers the records that are not settled, and copies them: their lengths, and one behind the other.
-    pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>) {
+    /// Numbers the records that are not settled, and copies them: their lengths, one behind the other, and
+    /// their partition keys.
+    pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>, PartitionKeys) {
         let states = &self.states;
         let is_in = |index: usize| states.get(index).is_some_and(|state| *state != State::Settled);
         self.batch.number_records(is_in);
@@ -170,7 +171,14 @@ impl Held {
             lengths.push(u32::try_from(record.len()).unwrap_or(u32::MAX));
             bytes.extend_from_slice(record);
         }
-        (lengths, bytes)
+        let all = self.batch.partition_keys();
+        let keys = if all.is_empty() {
+            PartitionKeys::NONE
+        } else {
+            let in_it = (0..self.batch.len()).filter(|index| is_in(*index));
+            PartitionKeys::collect(in_it.map(|index| all.get(index)))
+        };
+        (lengths, bytes, keys)
     }
 
     /// Whether there is a record that may be sent at some time.

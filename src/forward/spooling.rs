@@ -118,6 +118,7 @@ impl Spooling {
         self.spool.set_aside(Letter {
             id: name,
             record: enclosed.record,
+            partition_key: enclosed.partition_key,
             opened_at: enclosed.opened_at,
             reason: cause.reason,
             code: cause.code,

@@ -38,6 +38,9 @@ impl Sizes {
 }
 
 impl PartitionKeys {
+    /// Those of records that have none.
+    pub const NONE: Self = Self { text: String::new(), ends: Vec::new(), of: Vec::new() };
+
     /// Those that these records have, in the order of the records.
     #[must_use]
     pub fn collect<'a>(keys: impl Iterator<Item = Option<&'a str>>) -> Self {

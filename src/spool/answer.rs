@@ -52,7 +52,7 @@ impl Writer {
                     self.onward.push(batch);
                 }
                 Kept::Copy(spill) => {
-                    self.is_off_its_way(spill.bytes.capacity());
+                    self.is_off_its_way(spill.memory_bytes());
                     let stream = self.stream.clone();
                     words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
                 }
@@ -90,7 +90,7 @@ impl Writer {
                 self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
             }
             Kept::Copy(spill) => {
-                self.is_off_its_way(spill.bytes.capacity());
+                self.is_off_its_way(spill.memory_bytes());
                 self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
             }
             Kept::Letter(letter, Some(ticket)) => {

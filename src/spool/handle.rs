@@ -100,7 +100,7 @@ impl StreamSpool {
     /// Gives the copy back when as many bytes as allowed are on their way, over all streams. One copy may
     /// always go when none is.
     pub fn spill(&self, spill: Spill) -> Result<(), Spill> {
-        if !self.takes_on_its_way(spill.bytes.capacity()) {
+        if !self.takes_on_its_way(spill.memory_bytes()) {
             return Err(spill);
         }
         self.tell_writer(WriterJob::Spill(spill));

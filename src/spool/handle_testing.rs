@@ -68,7 +68,7 @@ impl Ends {
     pub(crate) fn written(&self, within: Duration) -> Option<Written> {
         Some(match self.writer.recv_timeout(within).ok()? {
             WriterJob::Spill(spill) => {
-                self.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
+                self.spilling_bytes.fetch_sub(spill.memory_bytes(), Ordering::AcqRel);
                 Written::Spill(spill)
             }
             WriterJob::SetAside(letter, _) => Written::SetAside(letter),
