@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::arena::Arena;
+use super::arena::{Arena, BATCH_BYTES};
 use super::budget::Reservation;
 use super::lane::Lane;
 use super::partition::PartitionKeys;
@@ -54,6 +54,9 @@ pub struct Batch {
     /// Whether the lane counts it among those with something to deliver.
     is_outstanding: bool,
 }
+
+const _: () =
+    assert!(size_of::<Batch>() <= BATCH_BYTES / 2, "a batch and what is kept of it are paid for");
 
 impl Batch {
     /// A batch of accepted records.

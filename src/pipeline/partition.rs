@@ -93,12 +93,8 @@ impl PartitionKeys {
             );
             return;
         }
-        let capacities = self.capacities_with(index, key);
-        let is_new = self.is_new(key);
-        self.text.reserve_exact(capacities.text - self.text.len());
-        self.ends.reserve_exact(capacities.ends - self.ends.len());
-        self.of.reserve_exact(capacities.of - self.of.len());
-        if is_new {
+        self.reserve(index, key);
+        if self.is_new(key) {
             self.text.push_str(key);
             self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
         }
@@ -109,6 +105,14 @@ impl PartitionKeys {
     /// How many bytes more they take in memory with this key.
     pub(super) fn missing_bytes(&self, index: usize, key: &str) -> usize {
         self.capacities_with(index, key).bytes() - self.capacity_bytes()
+    }
+
+    /// Makes place for this key.
+    pub(super) fn reserve(&mut self, index: usize, key: &str) {
+        let capacities = self.capacities_with(index, key);
+        self.text.reserve_exact(capacities.text - self.text.len());
+        self.ends.reserve_exact(capacities.ends - self.ends.len());
+        self.of.reserve_exact(capacities.of - self.of.len());
     }
 
     pub(super) const fn mark(&self) -> PartitionMark {

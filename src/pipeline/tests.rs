@@ -94,10 +94,122 @@ fn memory_is_counted_as_capacity_and_given_back_in_full() {
     let mut entry = batcher.entry(Instant::now());
     entry.push(&copy(b"x"), None).unwrap();
     entry.commit();
-    assert!(lane.share().used_bytes() >= 4_096, "one byte takes the chunk that it lies in");
+    assert!(lane.share().used_bytes() >= 1_024, "one byte takes the chunk that it lies in");
     batcher.close();
     drop(drain(&mut batcher));
     assert_eq!((lane.share().used_bytes(), lane.records_in_memory()), (0, 0));
+}
+
+/// A batch of so many records of these bytes, and what it had reserved when it had each number of them.
+fn reserved_along(
+    lane: &std::sync::Arc<super::Lane>,
+    records: usize,
+    bytes: usize,
+) -> (Batch, Vec<usize>) {
+    let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+    let mut reserved = Vec::new();
+    for _ in 0..records {
+        let mut entry = batcher.entry(Instant::now());
+        entry.push(&copy(&vec![7; bytes]), None).unwrap();
+        entry.commit();
+        reserved.push(lane.share().used_bytes());
+    }
+    batcher.close();
+    (batcher.take_closed().unwrap(), reserved)
+}
+
+#[test]
+fn what_a_batch_reserves_grows_with_what_it_holds() {
+    let lane = lane("demo", 1 << 24);
+    let (batch, reserved) = reserved_along(&lane, 500, 100);
+    assert!(reserved[0] < 2_560, "{} bytes for one record", reserved[0]);
+    assert!(reserved[29] < 3 * 30 * 100, "{} bytes for thirty", reserved[29]);
+    for (at, reserved) in reserved.iter().enumerate() {
+        let held = (at + 1) * (100 + 12);
+        assert!(
+            (held..2 * held + 2_500).contains(reserved),
+            "{reserved} bytes for {} records",
+            at + 1
+        );
+    }
+    assert!(
+        batch.reserved_bytes() >= 500 * (100 + 12),
+        "a full batch is charged for what it takes"
+    );
+    drop(batch);
+    assert_eq!(lane.share().used_bytes(), 0);
+}
+
+#[test]
+fn a_thousand_streams_with_a_record_each_fit_three_mebibytes() {
+    let budget = super::Budget::new(3 << 20);
+    let batches: Vec<Batch> = (0..1_000)
+        .map(|number| {
+            let name = format!("stream-{number}").parse().unwrap();
+            reserved_along(&super::Lane::new(name, budget.share(0)), 1, 500).0
+        })
+        .collect();
+    assert_eq!(batches.len(), 1_000);
+}
+
+#[test]
+fn a_request_that_is_taken_back_gives_back_all_that_it_made_a_batch_grow_by() {
+    let lane = lane("demo", 1 << 24);
+    let (_post, mut boxes) = super::post(1);
+    let receipt = super::Book::new(boxes.remove(0)).open(1, lane.share()).unwrap();
+    for before in [0, 1, 15, 16, 17, 200] {
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        for _ in 0..before {
+            entry.push(&copy(b"first"), None).unwrap();
+        }
+        entry.commit();
+        let reserved = lane.share().used_bytes();
+        let mut entry = batcher.entry(Instant::now());
+        for index in 0..300 {
+            entry.set_key(key_of(index));
+            entry.push(&copy(&[index as u8; 2_000]), Some(receipt.ticket(index))).unwrap();
+        }
+        assert!(lane.share().used_bytes() > reserved + 300 * 2_000);
+        drop(entry);
+        assert_eq!(lane.share().used_bytes(), reserved, "after {before} records");
+        let mut entry = batcher.entry(Instant::now());
+        entry.push(&copy(b"second"), None).unwrap();
+        entry.commit();
+        batcher.close();
+        let batch = batcher.take_closed().unwrap();
+        assert_eq!((batch.len(), batch.tickets().count()), (before + 1, 0));
+        assert!(batch.partition_keys().is_empty());
+        assert_eq!(batch.records().last(), Some(&b"second"[..]));
+    }
+}
+
+#[test]
+fn where_there_is_no_room_to_grow_what_is_there_stays_and_is_paid_for() {
+    for room in (1_000..9_000).step_by(97) {
+        let lane = lane("demo", room);
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        entry.set_key(Some("key".parse().unwrap()));
+        let mut records = 0;
+        while records < 200 && entry.push(&copy(&[records as u8; 70]), None).is_ok() {
+            records += 1;
+        }
+        assert!(records < 200 && lane.share().used_bytes() <= room);
+        if records == 0 {
+            drop(entry);
+        } else {
+            entry.commit();
+            batcher.close();
+            let batch = batcher.take_closed().unwrap();
+            let expected: Vec<Vec<u8>> =
+                (0..records).map(|record| vec![record as u8; 70]).collect();
+            assert_eq!(contents(&batch), expected);
+            assert_eq!(batch.key(records - 1), Some("key"));
+            assert!(records * 70 > room / 4 || room < 4_000, "{records} records in {room} bytes");
+        }
+        assert_eq!(lane.share().used_bytes(), 0);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ impl Arena {
         let is_kept = |index: usize| kept.get(index).copied().unwrap_or(false);
         let mut tickets = Vec::new();
         let mut next = self.tickets.iter().peekable();
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(kept.iter().filter(|is_kept| **is_kept).count());
         for (index, place) in self.places.iter().enumerate() {
             while let Some((_, ticket)) = next.next_if(|(at, _)| *at as usize == index) {
                 if is_kept(index) {
@@ -27,8 +27,10 @@ impl Arena {
         self.bytes = places.iter().map(|place| place.bytes as usize).sum();
         self.partition_keys.retain(kept.len(), is_kept);
         self.places = places;
+        tickets.shrink_to_fit();
         self.tickets = tickets;
         self.compact();
+        self.room.shrink_to(self.needed_bytes());
     }
 
     /// Moves the records into one exact buffer when more than half of what they hold is unused.
@@ -41,13 +43,12 @@ impl Arena {
                 Chunk::Copied(_) => 0,
             })
             .sum();
-        let overhead = self.overhead_bytes();
         let held = self.chunk_bytes + shared;
         if self.bytes > held / 2 {
             return;
         }
-        let missing = self.bytes.saturating_sub(self.room.bytes().saturating_sub(overhead));
-        if self.room.grow(missing).is_err() {
+        let needed = self.needed_bytes() - self.chunk_bytes + self.bytes;
+        if self.room.grow(needed.saturating_sub(self.room.bytes())).is_err() {
             // Only slices of a shared body can need room of their own. They stay where they are.
             return;
         }
@@ -62,8 +63,8 @@ impl Arena {
             chunk.go_to(&self.pool);
         }
         self.chunks.push(Chunk::Copied(exact));
+        self.chunks.shrink_to_fit();
         self.places = places;
         self.chunk_bytes = self.bytes;
-        self.room.shrink_to(overhead + self.bytes);
     }
 }
