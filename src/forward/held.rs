@@ -158,6 +158,12 @@ impl Held {
         tickets.map(|(_, ticket)| ticket)
     }
 
+    /// What a copy of the records that are not settled takes in memory.
+    pub(super) fn copy_bytes(&self) -> usize {
+        let records = self.batch.records().enumerate();
+        records.filter(|(index, _)| self.is_unsettled(*index)).map(|(_, record)| record.len()).sum()
+    }
+
     /// Numbers the records that are not settled, and copies them: their lengths, one behind the other, and
     /// their partition keys.
     pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>, PartitionKeys) {
@@ -165,7 +171,7 @@ impl Held {
         let is_in = |index: usize| states.get(index).is_some_and(|state| *state != State::Settled);
         self.batch.number_records(is_in);
         let mut lengths = Vec::with_capacity(self.batch.len());
-        let mut bytes = Vec::with_capacity(self.batch.bytes());
+        let mut bytes = Vec::with_capacity(self.copy_bytes());
         let records = self.batch.records().enumerate();
         for (_, record) in records.filter(|(index, _)| is_in(*index)) {
             lengths.push(u32::try_from(record.len()).unwrap_or(u32::MAX));

@@ -101,6 +101,12 @@ impl Plan {
         self.custody.as_ref()?.awaited_at()
     }
 
+    /// What a copy of what is not settled of a batch takes in memory, in bytes: at most.
+    pub(super) fn copy_bytes(&self, id: u64) -> Option<usize> {
+        let held = self.batches.get(&id)?;
+        Some(held.copy_bytes() + held.batch.partition_keys().capacity_bytes())
+    }
+
     /// A copy of what is not settled of a batch, to be kept on disk.
     ///
     /// It is not on its way before [`Plan::copying`] says so.

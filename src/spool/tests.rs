@@ -120,6 +120,31 @@ fn a_copy_is_kept_and_its_batch_is_told_where() {
     rig.stop();
 }
 
+#[test]
+fn room_for_a_copy_is_asked_for_before_it_is_made_and_given_back_in_every_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig_with(dir.path(), Ring::new(), |config| config.group_bytes_max = 1_000);
+    let spool = rig.spool_of();
+    let copy = |id| Spill {
+        id,
+        opened_at: Instant::now(),
+        lengths: vec![600],
+        bytes: vec![b'x'; 600],
+        partition_keys: PartitionKeys::NONE,
+    };
+    let most = spool.inner.spilling_bytes_max;
+    let all = spool.spill_room(most + 1).expect("one may always go when none is on its way");
+    assert!(spool.spill_room(1).is_none() && spool.spill(copy(1)).is_err());
+    drop(all);
+    let room = spool.spill_room(most).unwrap();
+    spool.spill_into(room, copy(2));
+    let Word::Spooled { id: 2, result: Ok(_), .. } = rig.word() else { panic!() };
+    wait_for(|| spool.spill_room(most).is_some());
+    spool.spill(copy(3)).unwrap();
+    assert!(matches!(rig.word(), Word::Spooled { id: 3, result: Ok(_), .. }));
+    rig.stop();
+}
+
 /// What the records of a batch are, and their partition keys.
 fn keyed(batch: &crate::pipeline::Batch) -> Vec<(String, Option<&str>)> {
     texts(batch).into_iter().enumerate().map(|(at, text)| (text, batch.key(at))).collect()

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::counts::Counts;
-use super::handle::{ReaderJob, Wake, WriterJob};
+use super::handle::{ReaderJob, SpillRoom, Wake, WriterJob};
 use super::header::Kind;
 use super::letter;
 use super::log::{Log, LogError};
@@ -62,7 +62,7 @@ pub(super) struct Writer {
 /// One thing that is to be kept.
 pub(super) enum Kept {
     Group(Box<Batch>),
-    Copy(Spill),
+    Copy(Spill, SpillRoom),
     Letter(Letter, Option<Ticket>),
 }
 
@@ -73,7 +73,7 @@ impl Kept {
             Self::Group(batch) => {
                 batch.bytes() + payload::keys_bytes(batch.partition_keys(), batch.len())
             }
-            Self::Copy(spill) => {
+            Self::Copy(spill, _) => {
                 spill.bytes.len() + payload::keys_bytes(&spill.partition_keys, spill.lengths.len())
             }
             Self::Letter(letter, _) => {
@@ -84,7 +84,7 @@ impl Kept {
 
     const fn kind(&self) -> Kind {
         match self {
-            Self::Group(_) | Self::Copy(_) => Kind::Records,
+            Self::Group(_) | Self::Copy(..) => Kind::Records,
             Self::Letter(..) => Kind::DeadLetters,
         }
     }
@@ -148,7 +148,7 @@ impl Writer {
                 Kept::Group(batch)
             } else {
                 match self.jobs.try_recv() {
-                    Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
+                    Ok(WriterJob::Spill(spill, room)) => Kept::Copy(spill, room),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
                     Ok(WriterJob::Replay(replay)) => {
                         self.shelf.ask(replay);
@@ -230,7 +230,7 @@ impl Writer {
             Kept::Group(batch) => {
                 segment.seal(unix_ms(batch.opened_at()), batch.partition_keys(), batch.records())
             }
-            Kept::Copy(spill) => {
+            Kept::Copy(spill, _) => {
                 segment.seal(unix_ms(spill.opened_at), &spill.partition_keys, spill.records())
             }
             Kept::Letter(letter, _) => {
