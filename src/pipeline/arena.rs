@@ -239,6 +239,7 @@ impl Arena {
         }
         self.places.push(place);
         self.bytes += piece.len();
+        debug_assert!(self.is_paid(), "{self:?}");
         Ok(())
     }
 
@@ -272,6 +273,7 @@ impl Arena {
         self.bytes = mark.bytes;
         self.chunk_bytes = mark.chunk_bytes;
         self.room.shrink_to(self.needed_bytes());
+        debug_assert!(self.is_paid(), "{self:?}");
     }
 
     /// What it takes, in bytes: all of this is reserved.
@@ -282,6 +284,16 @@ impl Arena {
             + self.places.capacity() * size_of::<Place>()
             + self.tickets.capacity() * size_of::<(u32, Ticket)>()
             + self.partition_keys.capacity_bytes()
+    }
+
+    /// Whether what it takes is what is reserved for it, to the byte.
+    fn is_paid(&self) -> bool {
+        let own = |chunk: &Chunk| match chunk {
+            Chunk::Copied(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        };
+        self.chunk_bytes == self.chunks.iter().map(own).sum::<usize>()
+            && self.needed_bytes() == self.room.bytes()
     }
 
     /// Pays for what is there already, beyond the bound if need be.
