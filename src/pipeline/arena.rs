@@ -4,13 +4,17 @@
 //! large body keeps its own exact buffer and is shared by the records that were cut from it. Every
 //! byte of capacity is reserved before it is allocated. It decides nothing: the batcher does.
 
+mod growth;
 mod shrink;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use growth::capacity_for;
+use growth::make_room;
+
 use super::budget::{NoRoom, Reservation, Share};
-use super::partition::{PartitionKeys, PartitionMark};
+use super::partition::{PartitionKeys, Sizes};
 use super::piece::{Piece, SharedBody};
 use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
@@ -30,6 +34,11 @@ pub(super) const BATCH_BYTES: usize = 1024;
 const PLACES_MIN: usize = 16;
 const TICKETS_MIN: usize = 4;
 const CHUNKS_MIN: usize = 4;
+
+/// What an arena without records takes. It is reserved at once, so that a batch of one record asks for memory
+/// no more often than it has to.
+const EMPTY_BYTES: usize =
+    BATCH_BYTES + PLACES_MIN * size_of::<Place>() + CHUNKS_MIN * size_of::<Chunk>();
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy)]
@@ -88,13 +97,12 @@ pub(super) struct Arena {
 /// A state of an arena to which it can go back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
-    /// How many there are of each, and the capacity for them.
-    chunks: (usize, usize),
-    places: (usize, usize),
-    tickets: (usize, usize),
+    chunks: usize,
+    places: usize,
+    tickets: usize,
     chunk_bytes: usize,
     last_chunk_bytes: usize,
-    partition_keys: PartitionMark,
+    partition_keys: Sizes,
     bytes: usize,
 }
 
@@ -106,10 +114,10 @@ impl Arena {
         expected_bytes: usize,
     ) -> Result<Self, NoRoom> {
         Ok(Self {
-            room: share.reserve(BATCH_BYTES)?,
+            room: share.reserve(EMPTY_BYTES)?,
             pool: pool.clone(),
-            chunks: Vec::new(),
-            places: Vec::new(),
+            chunks: Vec::with_capacity(CHUNKS_MIN),
+            places: Vec::with_capacity(PLACES_MIN),
             tickets: Vec::new(),
             partition_keys: PartitionKeys::default(),
             bytes: 0,
@@ -224,8 +232,7 @@ impl Arena {
             make_room(&mut self.tickets, &mut self.room, TICKETS_MIN)?;
         }
         if let Some(key) = key {
-            self.room.grow(self.partition_keys.missing_bytes(index, key))?;
-            self.partition_keys.reserve(index, key);
+            self.make_room_for_key(index, key)?;
         }
         let place = match piece {
             Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter)?,
@@ -239,14 +246,21 @@ impl Arena {
         }
         self.places.push(place);
         self.bytes += piece.len();
+        debug_assert!(self.is_paid(), "{self:?}");
+        Ok(())
+    }
+
+    fn make_room_for_key(&mut self, index: usize, key: &str) -> Result<(), NoRoom> {
+        self.room.grow(self.partition_keys.missing_bytes(index, key))?;
+        self.partition_keys.reserve(index, key);
         Ok(())
     }
 
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            chunks: (self.chunks.len(), self.chunks.capacity()),
-            places: (self.places.len(), self.places.capacity()),
-            tickets: (self.tickets.len(), self.tickets.capacity()),
+            chunks: self.chunks.len(),
+            places: self.places.len(),
+            tickets: self.tickets.len(),
             chunk_bytes: self.chunk_bytes,
             last_chunk_bytes: self.chunks.last().map_or(0, |chunk| chunk.bytes().len()),
             partition_keys: self.partition_keys.mark(),
@@ -256,22 +270,22 @@ impl Arena {
 
     /// Takes back all that came after `mark`, and gives back the memory that it took.
     pub(super) fn roll_back(&mut self, mark: Mark) {
-        let Mark { chunks, places, tickets, .. } = mark;
-        for chunk in self.chunks.drain(chunks.0..) {
+        for chunk in self.chunks.drain(mark.chunks..) {
             chunk.go_to(&self.pool);
         }
         if let Some(Chunk::Copied(bytes)) = self.chunks.last_mut() {
             bytes.truncate(mark.last_chunk_bytes);
         }
-        self.places.truncate(places.0);
-        self.tickets.truncate(tickets.0);
-        self.chunks.shrink_to(chunks.1);
-        self.places.shrink_to(places.1);
-        self.tickets.shrink_to(tickets.1);
+        self.places.truncate(mark.places);
+        self.tickets.truncate(mark.tickets);
+        self.chunks.shrink_to(capacity_for(mark.chunks.max(1), CHUNKS_MIN));
+        self.places.shrink_to(capacity_for(mark.places.max(1), PLACES_MIN));
+        self.tickets.shrink_to(capacity_for(mark.tickets, TICKETS_MIN));
         self.partition_keys.roll_back(mark.partition_keys);
         self.bytes = mark.bytes;
         self.chunk_bytes = mark.chunk_bytes;
         self.room.shrink_to(self.needed_bytes());
+        debug_assert!(self.is_paid(), "{self:?}");
     }
 
     /// What it takes, in bytes: all of this is reserved.
@@ -282,6 +296,16 @@ impl Arena {
             + self.places.capacity() * size_of::<Place>()
             + self.tickets.capacity() * size_of::<(u32, Ticket)>()
             + self.partition_keys.capacity_bytes()
+    }
+
+    /// Whether what it takes is what is reserved for it, to the byte.
+    fn is_paid(&self) -> bool {
+        let own = |chunk: &Chunk| match chunk {
+            Chunk::Copied(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        };
+        self.chunk_bytes == self.chunks.iter().map(own).sum::<usize>()
+            && self.needed_bytes() == self.room.bytes()
     }
 
     /// Pays for what is there already, beyond the bound if need be.
@@ -351,17 +375,6 @@ impl Arena {
             number: short(self.places.len())?,
         })
     }
-}
-
-/// Makes place for one more, and pays for that first.
-fn make_room<T>(all: &mut Vec<T>, room: &mut Reservation, least: usize) -> Result<(), NoRoom> {
-    if all.len() < all.capacity() {
-        return Ok(());
-    }
-    let capacity = (all.len() + 1).next_power_of_two().max(least);
-    room.grow((capacity - all.capacity()) * size_of::<T>())?;
-    all.reserve_exact(capacity - all.len());
-    Ok(())
 }
 
 impl Drop for Arena {

@@ -4,7 +4,13 @@
 //! It lies beside the records and not between them: a batch of which no record has a key has nothing of it,
 //! and a body is shared by its records whether they have one or not. It checks no key.
 
+use super::arena::capacity_for;
 use crate::record::PARTITION_KEY_BYTES_MAX;
+
+/// What each of the three has at least, where it has anything: bytes, keys and records.
+const TEXT_MIN: usize = 64;
+const ENDS_MIN: usize = 4;
+const OF_MIN: usize = 16;
 
 /// The partition keys of records, by the record's place among them. See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,16 +22,9 @@ pub struct PartitionKeys {
     of: Vec<u16>,
 }
 
-/// A state to which they can go back.
+/// How much there is of each of the three: a state to which they can go back.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PartitionMark {
-    lengths: Sizes,
-    capacities: Sizes,
-}
-
-/// How much there is of each of the three.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
+pub(super) struct Sizes {
     text: usize,
     ends: usize,
     of: usize,
@@ -115,19 +114,18 @@ impl PartitionKeys {
         self.of.reserve_exact(capacities.of - self.of.len());
     }
 
-    pub(super) const fn mark(&self) -> PartitionMark {
-        PartitionMark { lengths: self.lengths(), capacities: self.capacities() }
+    pub(super) const fn mark(&self) -> Sizes {
+        Sizes { text: self.text.len(), ends: self.ends.len(), of: self.of.len() }
     }
 
     /// Takes back all that came after `mark`, and the memory that it took.
-    pub(super) fn roll_back(&mut self, mark: PartitionMark) {
-        let PartitionMark { lengths, capacities } = mark;
-        self.text.truncate(lengths.text);
-        self.ends.truncate(lengths.ends);
-        self.of.truncate(lengths.of);
-        self.text.shrink_to(capacities.text);
-        self.ends.shrink_to(capacities.ends);
-        self.of.shrink_to(capacities.of);
+    pub(super) fn roll_back(&mut self, mark: Sizes) {
+        self.text.truncate(mark.text);
+        self.ends.truncate(mark.ends);
+        self.of.truncate(mark.of);
+        self.text.shrink_to(capacity_for(mark.text, TEXT_MIN));
+        self.ends.shrink_to(capacity_for(mark.ends, ENDS_MIN));
+        self.of.shrink_to(capacity_for(mark.of, OF_MIN));
     }
 
     /// Keeps the keys of just the records that `is_kept` names, which move together.
@@ -155,10 +153,6 @@ impl PartitionKeys {
         self.ends.len().checked_sub(1).and_then(|last| self.text(last)) != Some(key)
     }
 
-    const fn lengths(&self) -> Sizes {
-        Sizes { text: self.text.len(), ends: self.ends.len(), of: self.of.len() }
-    }
-
     const fn capacities(&self) -> Sizes {
         Sizes { text: self.text.capacity(), ends: self.ends.capacity(), of: self.of.capacity() }
     }
@@ -168,16 +162,11 @@ impl PartitionKeys {
         let Sizes { text, ends, of } = self.capacities();
         let (more_text, more_ends) = if self.is_new(key) { (key.len(), 1) } else { (0, 0) };
         Sizes {
-            text: grown(text, self.text.len() + more_text, 64),
-            ends: grown(ends, self.ends.len() + more_ends, 4),
-            of: grown(of, index + 1, 16),
+            text: text.max(capacity_for(self.text.len() + more_text, TEXT_MIN)),
+            ends: ends.max(capacity_for(self.ends.len() + more_ends, ENDS_MIN)),
+            of: of.max(capacity_for(index + 1, OF_MIN)),
         }
     }
-}
-
-/// What a capacity grows to where so much is needed.
-fn grown(capacity: usize, needed: usize, least: usize) -> usize {
-    if needed <= capacity { capacity } else { needed.next_power_of_two().max(least) }
 }
 
 #[cfg(test)]

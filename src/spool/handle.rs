@@ -121,12 +121,14 @@ impl StreamSpool {
     /// # Errors
     /// Gives the copy back when as many bytes as allowed are on their way, over all streams. One copy may
     /// always go when none is.
-    pub fn spill(&self, spill: Spill) -> Result<(), Spill> {
+    pub fn spill(&self, spill: Spill) -> Result<(), Box<Spill>> {
         match self.spill_room(spill.memory_bytes()) {
-            Some(room) => self.spill_into(room, spill),
-            None => return Err(spill),
+            Some(room) => {
+                self.spill_into(room, spill);
+                Ok(())
+            }
+            None => Err(Box::new(spill)),
         }
-        Ok(())
     }
 
     /// Room for a copy of about so many bytes, by the same bound, before it is made.

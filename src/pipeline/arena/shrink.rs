@@ -31,6 +31,7 @@ impl Arena {
         self.tickets = tickets;
         self.compact();
         self.room.shrink_to(self.needed_bytes());
+        debug_assert!(self.is_paid(), "{self:?}");
     }
 
     /// Moves the records into one exact buffer when more than half of what they hold is unused.

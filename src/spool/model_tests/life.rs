@@ -242,7 +242,7 @@ impl Life {
 pub(super) fn key_of(record: &[u8]) -> Option<PartitionKey> {
     let number = record.split(|byte| *byte == b'/').nth(1)?;
     let number: u64 = str::from_utf8(number).ok()?.parse().ok()?;
-    let has_key = number / 8 % 2 == 1 && number % 5 != 0;
+    let has_key = number / 8 % 2 == 1 && !number.is_multiple_of(5);
     has_key.then(|| format!("key {}", number / 3).parse().unwrap())
 }
 
