@@ -142,7 +142,15 @@ fn notes_of(asked: &Asked, found: &Result<Described, ChangeRefused>) -> Vec<Stri
                 .failure
                 .iter()
                 .map(|(kind, details)| format!("the last change failed: {kind}: {details}"));
-            failure.chain(deviations(&asked.declared, described)).collect()
+            let unsure = asked.declared.manage.iter().filter(|target| described.may_be(target));
+            let unsure = unsure.map(|target| {
+                let key = described.key.as_ref().map_or("no key".to_owned(), ToString::to_string);
+                format!(
+                    "{target} is declared (manage = true), and the service names {key}: whether that is the same \
+                     key can not be told from here"
+                )
+            });
+            failure.chain(deviations(&asked.declared, described)).chain(unsure).collect()
         }
     }
 }
