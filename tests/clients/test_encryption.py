@@ -100,17 +100,20 @@ def test_a_direct_put_stream_is_switched_on_given_another_key_and_switched_off(b
     assert (changed["call"], changed["waited"]) == ("StartDeliveryStreamEncryption", "reached")
     assert both.sse("orders") == {"KeyType": "AWS_OWNED_CMK", "Status": "ENABLED"}
     again = cli("encryption", "enable", "orders", "--key", "aws-owned", *config)
-    assert (again.returncode, again.stdout) == (0, "orders: it is encrypted under aws-owned already; nothing was done\n")
+    said = "orders: it is encrypted under aws-owned already; nothing was done\n"
+    assert (again.returncode, again.stdout) == (0, said)
 
     changed = cli("encryption", "enable", "orders", "--key", KEY, *config)
     assert changed.returncode == 0 and "the service has taken StartDeliveryStreamEncryption" in changed.stdout
+    assert "once that is done" in changed.stdout and "--wait waits for the end" in changed.stdout
     assert both.sse("orders") == {"KeyType": "CUSTOMER_MANAGED_CMK", "KeyARN": KEY, "Status": "ENABLED"}
     table = cli("encryption", "status", "orders", "--require", *config)
     assert table.returncode == 0 and KEY in table.stdout, table.stdout + table.stderr
 
     changed = answer_of(cli("encryption", "disable", "orders", "--wait", "--json", *config))
     assert (changed["call"], changed["waited"]) == ("StopDeliveryStreamEncryption", "reached")
-    assert both.sse("orders")["Status"] == "DISABLED"
+    assert both.sse("orders") == {"KeyType": "CUSTOMER_MANAGED_CMK", "KeyARN": KEY, "Status": "DISABLED"}
+    assert changed["encryption"]["key"] is None, "what is not encrypted has no key, whatever is left of the last one"
     again = answer_of(cli("encryption", "disable", "orders", "--json", *config))
     assert again["call"] is None and again["error"] is None
 
@@ -175,6 +178,10 @@ def test_a_stream_that_is_described_in_a_few_words_is_read_all_the_same(moto, cl
     assert moto.sse("born") == {"KeyType": "CUSTOMER_MANAGED_CMK", "KeyARN": KEY}
     stream = one(cli("encryption", "status", "born", "--require", "--json", *config), UNWELL)
     assert (stream["state"], stream["encrypted"], stream["key"]) == ("unknown", False, KEY)
+    assert "born: the service does not say whether" in cli("encryption", "status", "born", *config).stdout
+    # Who asks for a change means it all the same.
+    assert answer_of(cli("encryption", "enable", "born", "--wait", "--json", *config))["waited"] == "reached"
+    assert moto.sse("born")["Status"] == "ENABLED"
 
 
 def test_all_configured_streams_are_listed_with_what_is_declared_of_them(both, cli, configured):
@@ -229,6 +236,7 @@ def test_what_can_not_be_done_says_why_and_ends_with_its_code(both, cli, configu
     assert "a key is" in refused("enable", "orders", "--key", "mine", code=USAGE)
     assert "which stream" in refused("enable", code=USAGE)
     assert "--wait" in refused("disable", "orders", "--timeout-ms", "5", code=USAGE)
+    assert "cannot be used with" in refused("disable", "orders", "--kinesis-stream", "clicks", code=USAGE)
     assert refused("disable", "no stream", code=USAGE)
 
     unknown = one(cli("encryption", "status", "nobody", "--json", *config), UNAVAILABLE)
@@ -239,7 +247,7 @@ def test_what_can_not_be_done_says_why_and_ends_with_its_code(both, cli, configu
 def test_a_service_that_is_away_can_not_be_asked(cli, configured):
     config = configured(["orders"], f"http://127.0.0.1:{free_port()}")
     unknown = one(cli("encryption", "status", "--json", *config), UNAVAILABLE)
-    assert unknown["error"]["code"] == "Connect"
+    assert unknown["error"]["code"] == "Connect" and "DescribeDeliveryStream" in unknown["error"]["message"]
     changed = answer_of(cli("encryption", "enable", "orders", "--json", *config), UNAVAILABLE)
     assert changed["error"]["code"] == "Connect" and changed["call"] is None
 
@@ -247,7 +255,9 @@ def test_a_service_that_is_away_can_not_be_asked(cli, configured):
 def test_no_configuration_is_needed_and_without_credentials_or_streams_it_says_so(both, cli):
     away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_FIREHOSE": "http://127.0.0.1:1"}
     way = {"STANDPIPE_UPSTREAM_ENDPOINT": both.url, "STANDPIPE_UPSTREAM_REGION": "us-east-1", **away}
-    assert one(cli("encryption", "status", "orders", "--json", **way))["state"] == "disabled"
+    stream = one(cli("encryption", "status", "orders", "--json", **way))
+    assert (stream["state"], stream["declared"]["named"]) == ("disabled", False)
+    assert "it is not named" in cli("encryption", "status", "orders", **way).stdout
     nothing = cli("encryption", "status", **way)
     assert nothing.returncode == USAGE and "no stream is configured" in nothing.stderr
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
@@ -553,6 +563,7 @@ def test_a_change_that_takes_its_time_is_waited_for_and_one_that_fails_says_why(
         # A data stream does not say what it is being changed to.
         wanted = ("enabling", "ACTIVE") if stream == "orders" else ("disabled", "UPDATING")
         assert (under_way["state"], under_way["status"]) == wanted
+        assert ("UPDATING: what" in cli("encryption", "status", stream, *config).stdout) == (stream == "fed")
         busy = answer_of(cli("encryption", "disable", stream, "--json", *config), UNAVAILABLE)
         assert busy["error"]["code"] == "busy"
         changed = answer_of(cli("encryption", "enable", stream, "--wait", "--json", *config))

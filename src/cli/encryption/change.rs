@@ -129,7 +129,14 @@ impl Changed {
         let mut lines: Vec<String> = change.warning().into_iter().collect();
         match &self.call {
             Ok(Some(call)) => {
-                lines.push(format!("the service has taken {call}: {}", means(change.target)))
+                lines.push(format!("the service has taken {call}: {}", means(change.target)));
+                if self.end.is_none() {
+                    lines.push(
+                        "it goes on with that by itself; `encryption status` shows how it stands, and --wait \
+                         waits for the end"
+                            .to_owned(),
+                    );
+                }
             }
             Ok(None) => lines.push(format!("it is {} already; nothing was done", change.target)),
             Err(_) => {}
@@ -198,8 +205,10 @@ impl Changed {
 const fn means(target: &Target) -> &'static str {
     match target {
         Target::Encrypted(_) => {
-            "what is put into the stream from then on is encrypted at the service"
+            "what is put into the stream once that is done is encrypted at the service"
         }
-        Target::Plain => "what is put into the stream from then on is not encrypted at the service",
+        Target::Plain => {
+            "what is put into the stream once that is done is not encrypted at the service"
+        }
     }
 }

@@ -25,7 +25,7 @@ impl Looks {
         let mut table = Table::new(&names);
         let mut notes = String::new();
         for (asked, found) in &self.0 {
-            let declared = declaration(&asked.declared);
+            let declared = declaration(asked);
             let name = asked.name.clone();
             match found {
                 Ok(described) => {
@@ -150,23 +150,35 @@ fn notes_of(asked: &Asked, found: &Result<Described, ChangeRefused>) -> Vec<Stri
                      key can not be told from here"
                 )
             });
-            failure.chain(deviations(&asked.declared, described)).chain(unsure).collect()
+            let passing = described.is_passing_unseen().then(|| {
+                "the data stream is UPDATING: what its encryption becomes is known when that is over".to_owned()
+            });
+            let strange = (described.state == State::Unknown).then(|| {
+                "the service does not say whether it is encrypted in words that are known here"
+                    .to_owned()
+            });
+            let declared = deviations(&asked.declared, described);
+            failure.chain(declared).chain(unsure).chain(passing).chain(strange).collect()
         }
     }
 }
 
 /// What is declared, in a few words.
-fn declaration(declared: &Declared) -> String {
-    match &declared.manage {
-        Some(target) => format!("{}, managed: {target}", declared.policy.as_str()),
-        None => format!("{}, not managed", declared.policy.as_str()),
-    }
+fn declaration(Asked { declared, is_named, .. }: &Asked) -> String {
+    let policy = declared.policy.as_str();
+    let owner = match &declared.manage {
+        Some(target) => format!("managed: {target}"),
+        None => "not managed".to_owned(),
+    };
+    let named = if *is_named { "" } else { " (by default: it is not named)" };
+    format!("{policy}, {owner}{named}")
 }
 
 fn as_json(asked: &Asked, found: &Result<Described, ChangeRefused>) -> Value {
     let declared = json!({
         "encryption": asked.declared.policy.as_str(),
         "manage": asked.declared.manage.as_ref().map(as_target),
+        "named": asked.is_named,
     });
     match found {
         Err(refused) => json!({

@@ -63,6 +63,12 @@ impl Described {
         self.is_encrypted() && self.observed().has_key(key).is_none()
     }
 
+    /// Whether it is a data stream that is being changed, which does not say to what.
+    #[must_use]
+    pub fn is_passing_unseen(&self) -> bool {
+        self.data_stream.is_some() && &*self.status == "UPDATING"
+    }
+
     fn observed(&self) -> Observed {
         Observed { sse: Sse::Enabled, key: self.key.clone(), failure: None, is_changeable: true }
     }

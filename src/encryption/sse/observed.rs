@@ -153,10 +153,15 @@ impl Observed {
         need
     }
 
-    /// The same when a person asks for it: a customer's key of which nobody can tell whether it is the one in
-    /// force is put in force. It is asked for once, and changes nothing where it is that one.
+    /// The same when a person asks for it, who means it where nobody can tell: a customer's key that may or may
+    /// not be the one in force is put in force, and a stream whose status nobody foresaw is changed. It is asked
+    /// for once, and changes nothing where it is so already.
     pub(super) fn need_when_asked(&self, target: &Target) -> Need {
         match (self.need(target), target) {
+            (_, target) if self.sse == Sse::Other && self.is_changeable => match target {
+                Target::Encrypted(_) => Need::Start,
+                Target::Plain => Need::Stop,
+            },
             (Need::Nothing, Target::Encrypted(key @ Key::Customer(_)))
                 if self.has_key(key).is_none() =>
             {
@@ -275,6 +280,9 @@ mod tests {
         assert_eq!(asked(&seen, customer("alias/a")), Need::Start);
         assert_eq!(asked(&seen, customer(id)), Need::Nothing);
         assert_eq!(asked(&old, Key::AwsOwned), Need::Nothing);
+        let strange = observed(Sse::Other, Some(customer(KEY)));
+        assert_eq!(asked(&strange, customer(KEY)), Need::Start);
+        assert_eq!(strange.need_when_asked(&Target::Plain), Need::Stop);
         let busy = Observed { is_changeable: false, ..seen };
         assert_eq!(asked(&busy, customer("alias/a")), Need::Patience);
     }
