@@ -200,6 +200,7 @@ impl App {
         let emulator = embedded.map(Emulator::start).transpose().map_err(StartError::Emulator)?;
         if let Some(emulator) = &emulator {
             config.forward.upstream.endpoint = Some(emulator.endpoint_url());
+            config.forward.kinesis_endpoint = Some(emulator.endpoint_url());
             config.sse.upstream.endpoint = Some(emulator.endpoint_url());
             config.sse.kinesis_endpoint = Some(emulator.endpoint_url());
             if let Some(keys) = &mut config.keys {

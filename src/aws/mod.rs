@@ -18,7 +18,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use failure::{CallError, Unready, failure};
 pub(crate) use kept_answer::KeptAnswer;
 pub(crate) use short::ShortAnswers;
-use transport::http_client;
+use transport::{beside, http_client};
 pub(crate) use way::Way;
 
 /// Where the services are, and how they are reached. Never taken from the application's

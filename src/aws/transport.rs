@@ -48,6 +48,23 @@ pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, BadUp
     Ok(client)
 }
 
+/// The client for `upstream`, which differs from that of `http` in its endpoint only: the same one, unless
+/// only one of both needs certificates.
+pub(super) fn beside(
+    http: &SharedHttpClient,
+    of_http: &Upstream,
+    upstream: &Upstream,
+) -> Result<SharedHttpClient, BadUpstream> {
+    let is_plain = |upstream: &Upstream| {
+        upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"))
+    };
+    if is_plain(of_http) != is_plain(upstream) {
+        return http_client(upstream);
+    }
+    check_endpoint(upstream)?;
+    Ok(http.clone())
+}
+
 fn check_endpoint(upstream: &Upstream) -> Result<(), BadUpstream> {
     let Some(endpoint) = &upstream.endpoint else { return Ok(()) };
     let is_good = endpoint.parse::<http::Uri>().is_ok_and(|uri| {

@@ -19,7 +19,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
 
 use super::failure::{CallError, Unready};
-use super::{BadUpstream, Credentials, Upstream, http_client};
+use super::{BadUpstream, Credentials, Upstream, beside, http_client};
 
 /// The Region that a signature names when it means nothing.
 const EMBEDDED_REGION: &str = "us-east-1";
@@ -65,6 +65,28 @@ impl<C> Way<C> {
             upstream: upstream.clone(),
             timeouts,
             attempt_timeout,
+            make,
+            client: RefCell::default(),
+        })
+    }
+
+    /// A way to another service, as the same and with the same bounds.
+    ///
+    /// The connections are made in the same way, which costs nothing twice.
+    ///
+    /// # Errors
+    /// When the endpoint can not be used.
+    pub(crate) fn beside<D>(
+        &self,
+        endpoint: Option<String>,
+        make: Make<D>,
+    ) -> Result<Way<D>, BadUpstream> {
+        let upstream = Upstream { endpoint, ..self.upstream.clone() };
+        Ok(Way {
+            http: beside(&self.http, &self.upstream, &upstream)?,
+            upstream,
+            timeouts: self.timeouts.clone(),
+            attempt_timeout: self.attempt_timeout,
             make,
             client: RefCell::default(),
         })

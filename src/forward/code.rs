@@ -26,15 +26,25 @@ codes! {
     InternalFailure = "InternalFailure",
     InternalServerError = "InternalServerError",
     InternalException = "InternalServiceException",
+    /// Kinesis writes it with more letters.
+    InternalFailureException = "InternalFailureException",
     RequestTimeout = "RequestTimeoutException",
     Throttling = "ThrottlingException",
     ThrottlingShort = "Throttling",
     RequestLimit = "RequestLimitExceeded",
     LimitExceeded = "LimitExceededException",
+    /// A shard takes no more at the moment.
+    ThroughputExceeded = "ProvisionedThroughputExceededException",
+    KmsThrottling = "KMSThrottlingException",
     Validation = "ValidationException",
     InvalidArgument = "InvalidArgumentException",
     Serialization = "SerializationException",
     InvalidKmsResource = "InvalidKMSResourceException",
+    KmsDisabled = "KMSDisabledException",
+    KmsInvalidState = "KMSInvalidStateException",
+    KmsAccessDenied = "KMSAccessDeniedException",
+    KmsNotFound = "KMSNotFoundException",
+    KmsOptInRequired = "KMSOptInRequired",
     InvalidSource = "InvalidSourceException",
     ResourceNotFound = "ResourceNotFoundException",
     ResourceInUse = "ResourceInUseException",
@@ -68,6 +78,12 @@ codes! {
     Unbuildable = "Unbuildable",
     /// A record that the service refuses can not be set aside.
     DeadLetterStore = "DeadLetterStore",
+    /// A record is larger than what its records go into takes: it was not sent.
+    RecordTooLarge = "RecordTooLarge",
+    /// The stream has to be encrypted, and is not known to be.
+    NotEncrypted = "NotEncrypted",
+    /// It is not known where the records of the stream go, or they go nowhere.
+    NoRoute = "NoRoute",
     /// A code that is not in this list.
     Other = "other",
 }

@@ -1,4 +1,4 @@
-//! The client of the service: the only file that knows its SDK.
+//! The client of Firehose: the only file of this stage that knows its SDK.
 //!
 //! It gives a body to the service and says in plain words what came back. The SDK's serializer is not
 //! used, since `body` is what costs least. It decides nothing.
@@ -17,7 +17,7 @@ use crate::aws::{BadUpstream, CallError, ShortAnswers, Way, failure};
 use crate::record::StreamName;
 
 /// The most bytes of an answer. One for 500 records takes a seventh of it.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The way to the service. See the module.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Firehose {
     pub(super) fn new(config: &Config) -> Result<Self, BadUpstream> {
         let (connect, attempt) = (config.connect_timeout, config.attempt_timeout);
         Ok(Self { way: Way::new(&config.upstream, connect, attempt, client)? })
+    }
+
+    /// The way itself, beside which another service is reached.
+    pub(super) const fn way(&self) -> &Way<Client> {
+        &self.way
     }
 
     /// Sends one `PutRecordBatch` with this body.
@@ -64,15 +69,18 @@ fn client(shared: &SdkConfig, endpoint: Option<String>) -> Client {
 }
 
 /// Puts our body where the SDK's stands, before the request is signed.
-fn set_body(request: &mut HttpRequest, body: Bytes) {
+pub(super) fn set_body(request: &mut HttpRequest, body: Bytes) {
     request.headers_mut().insert(CONTENT_LENGTH.as_str(), body.len().to_string());
     *request.body_mut() = SdkBody::from(body);
 }
 
+/// What is said: nothing at all, in so many quotes, is nothing.
+pub(super) fn said(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
 fn answer(output: PutRecordBatchOutput) -> PutAnswer {
     let encrypted = output.encrypted;
-    // Nothing at all, said in so many quotes, is nothing.
-    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
     let entries = output
         .request_responses
         .into_iter()

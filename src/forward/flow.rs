@@ -26,6 +26,7 @@ pub(super) struct Flow {
     hold: Hold,
     random: fastrand::Rng,
     is_hurried: bool,
+    epoch: u64,
 }
 
 /// What may be sent.
@@ -42,6 +43,20 @@ pub(super) enum Permit {
     },
 }
 
+impl Permit {
+    /// What may be sent when both have to agree.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing { until: one }, Self::Nothing { until: other }) => {
+                Self::Nothing { until: one.zip(other).map(|(one, other)| one.max(other)) }
+            }
+            (Self::Nothing { until }, _) | (_, Self::Nothing { until }) => Self::Nothing { until },
+            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
+            (Self::Full, Self::Full) => Self::Full,
+        }
+    }
+}
+
 /// When and how a request began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begin {
@@ -51,6 +66,8 @@ pub(super) struct Begin {
     pub(super) is_probe: bool,
     /// Whether as many requests were under way as might be.
     pub(super) is_at_limit: bool,
+    /// The epoch of the stream's gate in which it was sent.
+    pub(super) epoch: u64,
 }
 
 /// What became of a request as a whole.
@@ -104,6 +121,7 @@ impl Flow {
             hold: Hold::new(config.hold_min, config.hold_max),
             random: fastrand::Rng::new(),
             is_hurried: false,
+            epoch: 0,
         }
     }
 
@@ -140,7 +158,8 @@ impl Flow {
                 self.circuit.probe_began();
             }
         }
-        Begin { at: now, is_probe, is_at_limit: in_flight >= self.concurrency.limit() }
+        let is_at_limit = in_flight >= self.concurrency.limit();
+        Begin { at: now, is_probe, is_at_limit, epoch: self.epoch }
     }
 
     /// A request came back, or its answer did not.
@@ -167,6 +186,18 @@ impl Flow {
             self.shorten(now);
         }
         is_new.then_some(Change::Held)
+    }
+
+    /// Where the records go, or whether they may, is new: what kept the stream from being sent to may be gone.
+    ///
+    /// It is asked again at once; what older requests say of it holds it no more.
+    pub(super) fn renew(&mut self, now: Instant, epoch: u64, is_new_route: bool) {
+        self.epoch = epoch;
+        self.hold.renew(now);
+        if is_new_route {
+            self.pause.shorten(now);
+            self.circuit.shorten(now);
+        }
     }
 
     /// A wait for records that failed for the `attempt`th time while others went through.
@@ -219,7 +250,7 @@ impl Flow {
             if self.hold.succeeded(begin.at) {
                 changes.push(Change::Released);
             }
-        } else if begin.is_probe {
+        } else if begin.is_probe && begin.epoch == self.epoch {
             self.hold.inconclusive(now, &mut self.random);
         }
         if failed > 0 {
@@ -249,10 +280,12 @@ impl Flow {
                     self.concurrency.troubled(now, begin.at);
                 }
                 self.pause.failed(now, begin.at, &self.backoff, &mut self.random);
-                if begin.is_probe {
+                if begin.is_probe && begin.epoch == self.epoch {
                     self.hold.inconclusive(now, &mut self.random);
                 }
             }
+            // It was asked under what is no more.
+            Class::Refused | Class::Hold if begin.epoch != self.epoch => {}
             Class::Refused => {
                 if begin.is_probe {
                     // Another record may tell more.
@@ -277,85 +310,5 @@ impl Flow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn flow() -> Flow {
-        Flow::new(&Config { circuit_failures: 2, ..Config::default() })
-    }
-
-    fn plain(at: Instant) -> Begin {
-        Begin { at, is_probe: false, is_at_limit: false }
-    }
-
-    #[test]
-    fn an_answer_in_which_most_records_failed_puts_the_whole_stream_off() {
-        let start = Instant::now();
-        let mut flow = flow();
-        flow.ended(start, plain(start), Fate::Answered { put: 450, failed: 50 });
-        assert_eq!(flow.permit(start, 0), Permit::Full);
-        assert_eq!(flow.limit(), 2, "but fewer requests go at once");
-        flow.ended(start, plain(start), Fate::Answered { put: 1, failed: 499 });
-        assert!(matches!(flow.permit(start, 0), Permit::Nothing { until: Some(_) }));
-        assert_eq!(flow.standing(), Standing::BackingOff);
-    }
-
-    #[test]
-    fn a_held_stream_gets_one_probe_at_a_time_and_is_released_by_it() {
-        let start = Instant::now();
-        let mut flow = flow();
-        assert_eq!(flow.ended(start, plain(start), Fate::Failed(Class::Hold)), [Change::Held]);
-        let Permit::Nothing { until: Some(until) } = flow.permit(start, 0) else { panic!() };
-        assert_eq!(flow.permit(until, 0), Permit::Probe);
-        let begin = flow.began(until, Permit::Probe, 1);
-        assert_eq!(flow.permit(until, 1), Permit::Nothing { until: None });
-        let changes = flow.ended(until, begin, Fate::Answered { put: 1, failed: 0 });
-        assert_eq!(changes, [Change::Released]);
-        assert_eq!(flow.permit(until, 0), Permit::Full);
-    }
-
-    #[test]
-    fn a_probe_of_a_held_stream_that_meets_an_outage_is_repeated() {
-        let start = Instant::now();
-        let mut flow = flow();
-        flow.ended(start, plain(start), Fate::Failed(Class::Hold));
-        let Permit::Nothing { until: Some(until) } = flow.permit(start, 0) else { panic!() };
-        for class in [Class::Ambiguous, Class::Throttled, Class::Unreachable, Class::Refused] {
-            let begin = flow.began(until, Permit::Probe, 1);
-            flow.ended(until, begin, Fate::Failed(class));
-            assert!(
-                matches!(flow.permit(until, 0), Permit::Nothing { until: Some(_) }),
-                "{class:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_open_circuit_that_finds_the_stream_held_closes() {
-        let start = Instant::now();
-        let mut flow = flow();
-        flow.ended(start, plain(start), Fate::Failed(Class::Unreachable));
-        let changes = flow.ended(start, plain(start), Fate::Failed(Class::Unreachable));
-        assert_eq!(changes, [Change::Opened]);
-        let Permit::Nothing { until: Some(until) } = flow.permit(start, 0) else { panic!() };
-        let begin = flow.began(until, Permit::Probe, 1);
-        let changes = flow.ended(until, begin, Fate::Failed(Class::Hold));
-        assert_eq!(changes, [Change::Closed, Change::Held]);
-        assert_eq!(flow.standing(), Standing::Held);
-    }
-
-    #[test]
-    fn a_stop_puts_nothing_off_for_long() {
-        let start = Instant::now();
-        let mut flow = flow();
-        flow.ended(start, plain(start), Fate::Failed(Class::Hold));
-        flow.hurry(start);
-        assert_eq!(flow.permit(start + HURRIED_WAIT_MAX, 0), Permit::Probe);
-        assert!(flow.record_wait(30) <= HURRIED_WAIT_MAX);
-        let begin = flow.began(start, Permit::Probe, 1);
-        flow.ended(start + MS, begin, Fate::Failed(Class::Hold));
-        assert_eq!(flow.permit(start + MS + HURRIED_WAIT_MAX, 0), Permit::Probe);
-    }
-}
+#[path = "flow_tests.rs"]
+mod tests;

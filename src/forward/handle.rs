@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
 use super::Config;
-use super::firehose::Firehose;
+use super::sink::Services;
 use super::status::StreamStatus;
 use super::thread::{OpenSpool, Order, SpoolEnds, Thread};
 use crate::aws::BadUpstream;
@@ -101,7 +101,7 @@ impl Forward {
         spool: Option<SpoolEnds>,
         gates: Gates,
     ) -> Result<Self, StartError> {
-        let firehose = Firehose::new(&config).map_err(StartError::Upstream)?;
+        let services = Services::new(&config).map_err(StartError::Upstream)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -114,7 +114,7 @@ impl Forward {
             .spawn(move || {
                 let thread = Thread {
                     config,
-                    firehose,
+                    services,
                     intake,
                     spool,
                     gates,

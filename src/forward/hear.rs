@@ -99,7 +99,8 @@ impl Worker {
         let now = Instant::now();
         let (outlook, changes_at) = self.outlook(now);
         let spooling = self.spooling.as_mut()?;
-        let tended = spooling.tend(now, &mut self.plan, self.lane.share(), outlook);
+        let tended =
+            spooling.tend(now, &mut self.plan, self.lane.share(), outlook, self.passing.is_shut());
         self.tell_spooled(tended.tickets);
         if tended.has_let_go {
             self.ring_if_settled();
@@ -121,7 +122,8 @@ impl Worker {
                 return Permit::Nothing { until: None };
             }
         }
-        self.flow.permit(now, self.flights.len())
+        let in_flight = self.flights.len();
+        self.passing.permit(now, in_flight).and(self.flow.permit(now, in_flight))
     }
 
     /// How the stream and the process stand at `now`, and when that changes by itself.
@@ -136,7 +138,8 @@ impl Worker {
     /// Since when the stream can not be sent to, if that is so.
     fn blocked_since(&self) -> Option<Instant> {
         let letters = self.spooling.as_ref().and_then(|spooling| spooling.letters.block());
-        earlier(self.flow.blocked_since(), letters.map(|(since, _)| since))
+        let since = earlier(self.flow.blocked_since(), self.passing.shut_since());
+        earlier(since, letters.map(|(since, _)| since))
     }
 
     /// Whether a stop has nothing to wait for here.

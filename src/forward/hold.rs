@@ -76,6 +76,14 @@ impl Hold {
         self.held.as_ref().and_then(|held| held.probe_at)
     }
 
+    /// What the stream was held for may have changed: it is asked again at once, and soon after that.
+    pub(super) fn renew(&mut self, now: Instant) {
+        if let Some(held) = &mut self.held {
+            held.ceiling = self.min;
+            held.probe_at = Some(now);
+        }
+    }
+
     /// The small request is on its way.
     pub(super) const fn probe_began(&mut self) {
         if let Some(held) = &mut self.held {
@@ -132,5 +140,8 @@ mod tests {
         assert!(hold.probe_at().is_some());
         hold.shorten(start);
         assert_eq!(hold.probe_at(), Some(start));
+        hold.probe_began();
+        hold.renew(start + SECOND);
+        assert_eq!(hold.probe_at(), Some(start + SECOND), "even while it is being asked");
     }
 }

@@ -87,6 +87,15 @@ impl Inquest {
         }
     }
 
+    /// The records go elsewhere: nobody who went through before is a witness any more, and who was refused
+    /// alone is asked for again.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.opened_at = now;
+        self.witness_at = None;
+        self.guilty_in_a_row = 0;
+        self.recall();
+    }
+
     /// The records to ask for next, all of one request.
     pub(super) fn next(&mut self) -> Option<Vec<Pick>> {
         self.groups.pop()
@@ -220,6 +229,13 @@ mod tests {
         let start = Instant::now();
         let mut inquest = Inquest::new(start + Duration::from_secs(1));
         inquest.witnessed(start + Duration::from_secs(2), start);
+        assert!(inquest.lacks_witness());
+        let later = start + Duration::from_secs(2);
+        inquest.witnessed(later, later);
+        assert!(!inquest.lacks_witness());
+        inquest.renew(later + Duration::from_secs(1));
+        assert!(inquest.lacks_witness(), "nor is what went elsewhere");
+        inquest.witnessed(later + Duration::from_secs(2), later);
         assert!(inquest.lacks_witness());
     }
 }

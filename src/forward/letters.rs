@@ -27,6 +27,9 @@ pub(super) const OWN_ERROR: &str = "own_error";
 /// It was refused alone while other records went through.
 pub(super) const REFUSED_ALONE: &str = "refused_alone";
 
+/// It is larger than what the records of its stream go into takes: it was not sent.
+pub(super) const OVER_LIMIT: &str = "over_limit";
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Letters {

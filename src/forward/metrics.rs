@@ -10,6 +10,7 @@ use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 
 use super::code::Code;
 use super::status::{StreamState, StreamStatus};
+use crate::gate::Flag;
 use crate::record::StreamName;
 use crate::telemetry::MetricSpec;
 
@@ -22,6 +23,8 @@ const RECORDS_RETRIED: &str = "standpipe_forward_records_retried_total";
 const RECORDS_AMBIGUOUS: &str = "standpipe_forward_records_ambiguous_total";
 const ANSWERS_UNFIT: &str = "standpipe_forward_answers_unfit_total";
 const RESPONSES: &str = "standpipe_forward_responses_total";
+const RECORDS_BY_EVIDENCE: &str = "standpipe_forward_records_by_evidence_total";
+const KEYS_MISSING: &str = "standpipe_forward_partition_keys_missing_total";
 pub(super) const WAKEUPS: &str = "standpipe_forward_wakeups_total";
 const REQUEST_SECONDS: &str = "standpipe_forward_request_seconds";
 const DELIVERY_SECONDS: &str = "standpipe_forward_delivery_seconds";
@@ -83,13 +86,26 @@ pub const METRICS: &[MetricSpec] = &[
     MetricSpec::counter(
         RESPONSES,
         &["stream", "encrypted"],
-        "Answers of the service by their Encrypted flag: true, false, absent.",
+        "Answers of the service by their Encrypted flag, or the EncryptionType of Kinesis: true, \
+         false, absent.",
+    ),
+    MetricSpec::counter(
+        RECORDS_BY_EVIDENCE,
+        &["stream", "evidence"],
+        "Records delivered by what the answer said of the stream's encryption: confirmed, \
+         unencrypted, unverified (it said nothing).",
+    ),
+    MetricSpec::counter(
+        KEYS_MISSING,
+        &["stream"],
+        "Records sent to a Kinesis data stream under a random partition key, since they have none \
+         where the configuration says. One that is sent twice counts twice.",
     ),
     MetricSpec::counter(
         RECORDS_DEAD_LETTERED,
         &["stream"],
-        "Records that the service refuses alone while it takes others, and that went into the \
-         dead-letter store.",
+        "Records that the service refuses alone while it takes others, or that are larger than it \
+         takes, and that went into the dead-letter store.",
     ),
     MetricSpec::counter(
         RECORDS_SPILLED,
@@ -157,7 +173,7 @@ pub const METRICS: &[MetricSpec] = &[
         STREAM_STATE,
         &["stream", "state"],
         "1 for the state that the delivery of a stream is in, 0 for the others: flowing, \
-         backing_off, circuit_open, held.",
+         backing_off, circuit_open, held, gated.",
     ),
 ];
 
@@ -224,7 +240,10 @@ pub(super) struct StreamMetrics {
     pub(super) answers_unfit: Counter,
     pub(super) request_seconds: Histogram,
     pub(super) delivery_seconds: Histogram,
+    /// How many records had no partition key where the configuration says.
+    pub(super) keys_missing: Counter,
     encrypted: [Counter; 3],
+    evidence: [Counter; 3],
     ok: Counter,
     /// Resolved when they first happen: a stream that is well needs none of them.
     results: RefCell<Vec<(RequestResult, Counter)>>,
@@ -237,6 +256,7 @@ impl StreamMetrics {
         let stream = stream.as_str().to_owned();
         let count = |name: &'static str| counter!(name, "stream" => stream.clone());
         let encrypted = |flag: &'static str| counter!(RESPONSES, "stream" => stream.clone(), "encrypted" => flag);
+        let evidence = |evidence: &'static str| counter!(RECORDS_BY_EVIDENCE, "stream" => stream.clone(), "evidence" => evidence);
         Self {
             records_delivered: count(RECORDS_DELIVERED),
             bytes_delivered: count(BYTES_DELIVERED),
@@ -246,7 +266,9 @@ impl StreamMetrics {
             answers_unfit: count(ANSWERS_UNFIT),
             request_seconds: histogram!(REQUEST_SECONDS, "stream" => stream.clone()),
             delivery_seconds: histogram!(DELIVERY_SECONDS, "stream" => stream.clone()),
+            keys_missing: count(KEYS_MISSING),
             encrypted: ["true", "false", "absent"].map(encrypted),
+            evidence: ["confirmed", "unencrypted", "unverified"].map(evidence),
             ok: counter!(REQUESTS, "stream" => stream.clone(), "result" => RequestResult::Ok.as_str()),
             results: RefCell::default(),
             failed: RefCell::default(),
@@ -254,14 +276,15 @@ impl StreamMetrics {
         }
     }
 
-    /// Counts an answer by its flag.
-    pub(super) fn count_encrypted(&self, flag: Option<bool>) {
-        let [yes, no, absent] = &self.encrypted;
-        match flag {
-            Some(true) => yes.increment(1),
-            Some(false) => no.increment(1),
-            None => absent.increment(1),
-        }
+    /// Counts an answer, and the records that it says are put, by its flag.
+    pub(super) fn count_flag(&self, flag: Flag, put: usize) {
+        let of = |[yes, no, absent]: &[Counter; 3], count| match flag {
+            Flag::Encrypted => yes.increment(count),
+            Flag::Plain => no.increment(count),
+            Flag::Absent => absent.increment(count),
+        };
+        of(&self.encrypted, 1);
+        of(&self.evidence, put as u64);
     }
 
     /// Counts a request.

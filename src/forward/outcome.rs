@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::code::Code;
 use crate::aws::{CallError, Unready};
+use crate::gate::Doubt;
 
 /// What a failed request means for its records and its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub(super) struct Reason {
 
 /// The most characters of a message that are kept: messages can quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 300;
+
+/// The service's word for a stream that reads from a Kinesis data stream.
+const OTHER_SOURCE: &str = "KinesisStreamAsSource";
 
 /// The most characters of a code that are kept: anybody can stand at the other end.
 const CODE_CHARS_MAX: usize = 100;
@@ -91,6 +95,24 @@ pub(super) fn classify(error: &CallError) -> (Class, Reason) {
     }
 }
 
+/// What a request that came to nothing makes doubtful about its stream, if anything.
+pub(super) fn doubt(reason: &Reason) -> Option<Doubt> {
+    match reason.code {
+        Code::InvalidArgument if reason.message.contains(OTHER_SOURCE) => Some(Doubt::Source),
+        Code::ResourceNotFound | Code::InvalidSource => Some(Doubt::Source),
+        Code::InvalidKmsResource
+        | Code::KmsDisabled
+        | Code::KmsInvalidState
+        | Code::KmsAccessDenied
+        | Code::KmsNotFound
+        | Code::KmsOptInRequired => Some(Doubt::Key),
+        Code::AccessDenied if reason.message.to_ascii_lowercase().contains("kms") => {
+            Some(Doubt::Key)
+        }
+        _ => None,
+    }
+}
+
 /// Whether an entry of an answer with this code is its own record's fault, if another record went through.
 pub(super) fn is_of_record(code: Code) -> bool {
     of_code(code, 200, "") == Class::Refused
@@ -120,22 +142,33 @@ fn of_code(code: Code, status: u16, message: &str) -> Class {
         | Code::ThrottlingShort
         | Code::RequestLimit
         | Code::LimitExceeded
+        | Code::ThroughputExceeded
+        | Code::KmsThrottling
         | Code::TooMany => Class::Throttled,
         Code::InternalFailure
         | Code::InternalServerError
         | Code::InternalException
+        | Code::InternalFailureException
         | Code::RequestTimeout
         | Code::HttpServerError
         | Code::Broken
         | Code::Timeout
         | Code::WrongLength => Class::Ambiguous,
         Code::Connect => Class::Unreachable,
-        // The words are the service's for a stream that reads from a Kinesis data stream.
-        Code::InvalidArgument if message.contains("KinesisStreamAsSource") => Class::Hold,
-        Code::Validation | Code::InvalidArgument | Code::Serialization | Code::TooLarge => {
-            Class::Refused
-        }
+        Code::InvalidArgument if message.contains(OTHER_SOURCE) => Class::Hold,
+        Code::Validation
+        | Code::InvalidArgument
+        | Code::Serialization
+        | Code::TooLarge
+        | Code::RecordTooLarge => Class::Refused,
         Code::InvalidKmsResource
+        | Code::KmsDisabled
+        | Code::KmsInvalidState
+        | Code::KmsAccessDenied
+        | Code::KmsNotFound
+        | Code::KmsOptInRequired
+        | Code::NotEncrypted
+        | Code::NoRoute
         | Code::InvalidSource
         | Code::ResourceNotFound
         | Code::ResourceInUse
@@ -213,7 +246,57 @@ mod tests {
             "This operation is not permitted on KinesisStreamAsSource delivery stream type.";
         assert_eq!(class("InvalidArgumentException", 400, kinesis), Class::Hold);
         assert_eq!(class("SomethingNew", 400, ""), Class::Hold);
+        for code in ["ProvisionedThroughputExceededException", "KMSThrottlingException"] {
+            assert_eq!(class(code, 400, ""), Class::Throttled);
+        }
+        for code in [
+            "KMSDisabledException",
+            "KMSInvalidStateException",
+            "KMSAccessDeniedException",
+            "KMSNotFoundException",
+            "KMSOptInRequired",
+        ] {
+            assert_eq!(class(code, 400, ""), Class::Hold);
+        }
+        assert_eq!(class("InternalFailureException", 500, ""), Class::Ambiguous);
         assert_eq!(class("SomethingNew", 500, ""), Class::Ambiguous);
+    }
+
+    #[test]
+    fn only_what_speaks_of_the_source_or_the_key_makes_them_doubtful() {
+        let doubt = |code: &str, message: &str| doubt(&Reason::service(code, message));
+        let kinesis =
+            "This operation is not permitted on KinesisStreamAsSource delivery stream type.";
+        for (code, message) in [
+            ("InvalidArgumentException", kinesis),
+            ("ResourceNotFoundException", "Firehose demo not found under account 1."),
+            ("InvalidSourceException", ""),
+        ] {
+            assert_eq!(doubt(code, message), Some(Doubt::Source), "{code}");
+        }
+        let denied = "User: x is not authorized to perform: kms:GenerateDataKey on resource: y";
+        for (code, message) in [
+            ("InvalidKMSResourceException", ""),
+            ("AccessDeniedException", denied),
+            ("AccessDeniedException", "The KMS key is not to be had"),
+            ("KMSDisabledException", ""),
+            ("KMSInvalidStateException", ""),
+            ("KMSAccessDeniedException", ""),
+            ("KMSNotFoundException", ""),
+            ("KMSOptInRequired", ""),
+        ] {
+            assert_eq!(doubt(code, message), Some(Doubt::Key), "{code}");
+        }
+        for (code, message) in [
+            ("InvalidArgumentException", "Records size exceeds 4 MB limit"),
+            ("ValidationException", kinesis),
+            ("AccessDeniedException", "not authorized to perform: firehose:PutRecordBatch"),
+            ("KMSThrottlingException", ""),
+            ("ProvisionedThroughputExceededException", ""),
+            ("ServiceUnavailableException", "Slow down."),
+        ] {
+            assert_eq!(doubt(code, message), None, "{code}");
+        }
     }
 
     #[test]

@@ -46,12 +46,13 @@ impl Filling {
     /// Adds what may be sent of a batch. Says whether all of that went in.
     fn add(&mut self, id: u64, held: &Held, now: Instant) -> bool {
         for (index, record) in held.due(Some(now)) {
+            let bytes = record.len() + self.bounds.record_bytes_more;
             let is_full = self.picks.len() >= self.bounds.records_max
-                || (!self.picks.is_empty() && self.bytes + record.len() > self.bounds.bytes_max);
+                || (!self.picks.is_empty() && self.bytes + bytes > self.bounds.bytes_max);
             if is_full {
                 return false;
             }
-            self.bytes += record.len();
+            self.bytes += bytes;
             self.picks.push(pick(id, index, record.len()));
         }
         true
@@ -197,13 +198,28 @@ impl Plan {
 
     /// The records of a request in its order.
     pub(super) fn records<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
-        runs(&request.picks).flat_map(|(id, run)| {
-            let records = self.batches.get(&id).into_iter().flat_map(|held| held.batch.records());
+        self.placed_records(request).map(|(_, _, record)| record)
+    }
+
+    /// The same, each with the partition key that came with it.
+    pub(super) fn keyed_records<'a>(
+        &'a self,
+        request: &'a Request,
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a str>)> {
+        let placed = self.placed_records(request);
+        placed.map(|(batch, index, record)| (record, batch.key(index)))
+    }
+
+    fn placed_records<'a>(
+        &'a self,
+        request: &'a Request,
+    ) -> impl Iterator<Item = (&'a Batch, usize, &'a [u8])> {
+        let held = |(id, run)| Some((&*self.batches.get(&id)?.batch, run));
+        runs(&request.picks).filter_map(held).flat_map(|(batch, run): (&Batch, &[Pick])| {
             let mut wanted = run.iter().map(|pick| pick.index as usize).peekable();
-            records
-                .enumerate()
-                .filter(move |(index, _)| wanted.next_if_eq(index).is_some())
-                .map(|(_, record)| record)
+            let placed = batch.records().enumerate();
+            let is_wanted = move |(at, _): &(usize, &[u8])| wanted.next_if_eq(at).is_some();
+            placed.filter(is_wanted).map(move |(at, record)| (batch, at, record))
         })
     }
 

@@ -12,7 +12,7 @@ use super::*;
 use crate::pipeline::testing::{batch_of, lane, limits};
 use crate::pipeline::{Batch, Batcher, Book, ChunkPool, Lane, Piece, post};
 
-const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20 };
+const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20, record_bytes_more: 0 };
 const AWAITED_AFTER: Duration = Duration::from_secs(4);
 const MS: Duration = Duration::from_millis(1);
 
@@ -51,6 +51,32 @@ fn read_back(lane: &Arc<Lane>, frame: u32, records: &[(u16, String)], now: Insta
     let places = places.into_iter();
     let room = lane.share().empty_reservation();
     Box::new(Batch::of_frame(Arc::clone(lane), room, origin(frame), now, bytes, places))
+}
+
+#[test]
+fn a_copy_and_a_letter_have_the_keys_of_their_records() {
+    let now = Instant::now();
+    let lane = lane("demo", 1 << 28);
+    let mut plan = Plan::with_disk(AWAITED_AFTER);
+    let mut batcher = Batcher::new(Arc::clone(&lane), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(now);
+    for (record, key) in [("a", Some("one")), ("b", None), ("c", Some("two"))] {
+        entry.set_key(key.map(|key| key.parse().unwrap()));
+        entry.push(&Piece::Copy(record.as_bytes(), None), None).unwrap();
+    }
+    entry.commit();
+    batcher.close();
+    plan.push(Box::new(batcher.take_closed().unwrap()));
+    let request = plan.next(now, BOUNDS).unwrap();
+    let fate = |place| if place == 0 { Fate::Put } else { Fate::Aside };
+    let settlement = plan.settle(request, now, now, fate, |_| now);
+    let copied = plan.copy(0).unwrap();
+    assert_eq!(copied.records().collect::<Vec<_>>(), [b"b", b"c"]);
+    let keys = &copied.partition_keys;
+    assert_eq!([keys.get(0), keys.get(1)], [None, Some("two")], "by their numbers in the copy");
+    let [(_, b), (_, c)] = settlement.letters[..] else { panic!("{settlement:?}") };
+    assert_eq!(plan.letter(b).unwrap().partition_key, None);
+    assert_eq!(plan.letter(c).unwrap().partition_key.as_deref(), Some("two"));
 }
 
 fn numbered(prefix: &str, count: usize) -> Vec<String> {

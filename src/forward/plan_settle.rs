@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::held::State;
 use super::inquest::{Finding, Inquest};
 use super::plan::Plan;
-use super::request::{Fate, Part, Request, Settlement, Verdict, runs};
+use super::request::{Fate, Part, Request, Settlement, TakenOut, Verdict, runs};
 use crate::pipeline::Batch;
 
 impl Plan {
@@ -91,6 +91,38 @@ impl Plan {
                 self.totals.settled -= held.compact();
             }
             self.requeue(id);
+        }
+    }
+
+    /// The records of a request at these places, which grow, are at fault, and are not sent with the others.
+    pub(super) fn take_out(&mut self, request: &mut Request, places: &[usize]) -> TakenOut {
+        let mut taken = TakenOut::default();
+        let mut picks = Vec::with_capacity(places.len());
+        let mut place = 0;
+        request.picks.retain(|pick| {
+            let is_out = places.binary_search(&place).is_ok();
+            picks.extend(is_out.then_some(*pick));
+            place += 1;
+            !is_out
+        });
+        request.bytes -= picks.iter().map(|pick| pick.bytes as usize).sum::<usize>();
+        if request.picks.is_empty() {
+            self.inquest_in_flight -= usize::from(std::mem::take(&mut request.is_inquest));
+        }
+        for pick in &picks {
+            taken.letters.push((pick.bytes as usize, self.set_aside(*pick)));
+        }
+        for (id, _) in runs(&picks) {
+            taken.done.extend(self.tidy(id));
+        }
+        self.end_inquest();
+        taken
+    }
+
+    /// The records go elsewhere from now on: what was put before says nothing of who is at fault there.
+    pub(super) fn rerouted(&mut self, now: Instant) {
+        if let Some(inquest) = &mut self.inquest {
+            inquest.renew(now);
         }
     }
 

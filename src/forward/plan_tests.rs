@@ -9,7 +9,7 @@ use super::super::request::{Fate, Verdict};
 use super::*;
 use crate::pipeline::testing::{batch_of, lane};
 
-const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20 };
+const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20, record_bytes_more: 0 };
 
 fn plan_of(batches: &[&[&str]]) -> Plan {
     let lane = lane("demo", 1 << 28);
@@ -228,7 +228,7 @@ proptest! {
         steps in prop::collection::vec((any::<prop::sample::Index>(), fates(), 0_u8..4), 0..120),
     ) {
         let lane = lane("demo", 1 << 28);
-        let bounds = Bounds { records_max, bytes_max };
+        let bounds = Bounds { records_max, bytes_max, ..BOUNDS };
         let all: usize = sizes.iter().sum();
         let mut fresh = sizes.iter().enumerate().map(|(batch, size)| {
             let records: Vec<String> = (0..*size).map(|n| format!("{batch}-{n}")).collect();

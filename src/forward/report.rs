@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::flow::Change;
 use super::outcome::Reason;
+use super::passage::Shift;
 use crate::pipeline::NotDurable;
 use crate::record::StreamName;
 
@@ -89,6 +90,35 @@ impl Report {
             ),
             Change::Released => info!(%stream, "stream is released: the service takes its records"),
         }
+    }
+
+    /// The passage of the stream's records was shut, or opened. `is_first`: it begins like that.
+    pub(super) fn shifted(&self, shift: &Shift, is_first: bool) {
+        let stream = &self.stream;
+        match shift {
+            Shift::Shut { reason, epoch, unencrypted: Some(records_unencrypted) } => error!(
+                %stream, code = &*reason.text, error = &*reason.message, epoch, records_unencrypted,
+                "stream is shut: it has to be encrypted and is not, records wait"
+            ),
+            // Whatever is asked about at the start is shut until the first answer.
+            Shift::Shut { reason, epoch, unencrypted: None } if is_first => info!(
+                %stream, code = &*reason.text, error = &*reason.message, epoch,
+                "stream is shut at first, records wait"
+            ),
+            Shift::Shut { reason, epoch, unencrypted: None } => warn!(
+                %stream, code = &*reason.text, error = &*reason.message, epoch,
+                "stream is shut, records wait"
+            ),
+            Shift::Opened { epoch } => {
+                info!(%stream, epoch, "stream is open: its records may leave")
+            }
+        }
+    }
+
+    /// A record was set aside, since it is larger than what it was to go into takes.
+    pub(super) fn too_large(&self, bytes: usize, reason: &Reason) {
+        let (stream, code, message) = (&self.stream, &*reason.text, &*reason.message);
+        error!(%stream, code, error = message, bytes, "record is set aside: it is too large");
     }
 
     /// A record was set aside.

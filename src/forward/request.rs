@@ -13,6 +13,8 @@ pub(super) struct Bounds {
     pub(super) records_max: usize,
     /// Raw bytes. A single larger record goes alone.
     pub(super) bytes_max: usize,
+    /// What each record takes of them beside its own.
+    pub(super) record_bytes_more: usize,
 }
 
 /// Names one record of the plan while it is under way.
@@ -96,6 +98,15 @@ pub(super) enum Fate {
     Again,
     /// It alone is at fault, and is set aside.
     Aside,
+}
+
+/// Records of a request that are not sent with it, since they are at fault.
+#[derive(Debug, Default)]
+pub(super) struct TakenOut {
+    /// How large each is, and its name as a letter, where there is a store for that.
+    pub(super) letters: Vec<(usize, Option<u64>)>,
+    /// Batches of which everything is settled.
+    pub(super) done: Vec<Batch>,
 }
 
 /// What a refusal has brought.

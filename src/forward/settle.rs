@@ -15,6 +15,7 @@ use super::request::{self, Request, Verdict};
 use super::spooling;
 use super::status::{StreamReason, StreamState, StreamStatus};
 use super::worker::{Flight, Worker};
+use crate::gate::Flag;
 use crate::pipeline::{Delivered, Word};
 use crate::record::billed_bytes;
 
@@ -26,6 +27,8 @@ impl Worker {
         self.metrics.request_seconds.record(now.saturating_duration_since(begin.at).as_secs_f64());
         match result {
             Ok(answer) if answer.entries.len() == request.picks.len() => {
+                let put = answer.entries.iter().filter(|entry| matches!(entry, Entry::Put(_)));
+                self.saw(now, begin, Flag::of(answer.encrypted), put.count());
                 match refusal(&answer.entries) {
                     Some(reason) => self.refused(now, begin, request, &reason),
                     None => self.answered(now, begin, request, answer),
@@ -33,20 +36,24 @@ impl Worker {
             }
             Ok(answer) => {
                 self.metrics.answers_unfit.increment(1);
+                self.saw(now, begin, Flag::of(answer.encrypted), 0);
                 self.report.wrong_length(request.picks.len(), answer.entries.len());
                 let reason = Reason::ours(Code::WrongLength, "answer does not fit its request");
                 self.failed(now, begin, request, Class::Ambiguous, reason);
             }
-            Err(error) => match outcome::classify(&error) {
-                (Class::Refused, reason) => self.refused(now, begin, request, &reason),
-                (class, reason) => self.failed(now, begin, request, class, reason),
-            },
+            Err(error) => {
+                let (class, reason) = outcome::classify(&error);
+                self.saw_nothing(now, begin, &reason);
+                match class {
+                    Class::Refused => self.refused(now, begin, request, &reason),
+                    class => self.failed(now, begin, request, class, reason),
+                }
+            }
         }
     }
 
     fn answered(&mut self, now: Instant, begin: Begin, request: Request, answer: PutAnswer) {
         let PutAnswer { encrypted, entries } = answer;
-        self.metrics.count_encrypted(encrypted);
         let failed = self.count_entries(&entries);
         let put = entries.len() - failed;
         self.metrics.count_request(if failed == 0 {
@@ -190,8 +197,10 @@ impl Worker {
     pub(super) fn publish(&mut self) {
         let counts = self.plan.counts();
         let block = self.spooling.as_ref().and_then(|spooling| spooling.letters.block());
+        let gated = self.passing.reason();
         let state = match self.flow.standing() {
             _ if block.is_some() => StreamState::Held,
+            _ if gated.is_some() => StreamState::Gated,
             Standing::Flowing => StreamState::Flowing,
             Standing::BackingOff => StreamState::BackingOff,
             Standing::CircuitOpen => StreamState::CircuitOpen,
@@ -202,9 +211,8 @@ impl Worker {
         }
         let block = block
             .map(|(_, why)| Reason::ours(Code::DeadLetterStore, &spooling::letters_refused(why)));
-        let reason = block.as_ref().or(self.reason.as_ref()).map(|reason| StreamReason {
-            code: reason.text.clone(),
-            message: reason.message.clone(),
+        let reason = block.as_ref().or(gated.as_ref()).or(self.reason.as_ref()).map(|reason| {
+            StreamReason { code: reason.text.clone(), message: reason.message.clone() }
         });
         self.status.send_modify(|status| {
             if status.state != state {

@@ -118,6 +118,7 @@ impl Spooling {
         self.spool.set_aside(Letter {
             id: name,
             record: enclosed.record,
+            partition_key: enclosed.partition_key,
             opened_at: enclosed.opened_at,
             reason: cause.reason,
             code: cause.code,
@@ -152,13 +153,14 @@ impl Spooling {
     }
 
     /// Lets go what memory need not hold, copies what it should not hold alone, and asks for the backlog
-    /// or not.
+    /// or not. `is_shut`: nothing at all may leave, not even to ask with.
     pub(super) fn tend(
         &mut self,
         now: Instant,
         plan: &mut Plan,
         share: &Share,
         outlook: Outlook,
+        is_shut: bool,
     ) -> Tended {
         for (name, cause) in self.letters.take_due(now) {
             self.send_letter(plan, name, cause);
@@ -166,8 +168,8 @@ impl Spooling {
         let mut tended = Tended { look_at: self.letters.again_at(), ..Tended::default() };
         self.let_go(plan, share, outlook, &mut tended);
         tended.look_at = earlier(tended.look_at, self.copy_out(now, plan, share, outlook));
-        // A stream that is held for its dead letters is not asked with records.
-        let has_probe = plan.has_probe() || self.letters.block().is_some();
+        // A stream that is held for its dead letters, or shut, is not asked with records.
+        let has_probe = plan.has_probe() || self.letters.block().is_some() || is_shut;
         self.want(overflow::wants_backlog(outlook, has_probe));
         tended
     }
@@ -241,9 +243,11 @@ impl Spooling {
 
     /// Sends a copy of a batch on its way. Gives its size, or nothing when none may go now.
     fn copy(&self, plan: &mut Plan, id: u64) -> Option<usize> {
+        // Asked for first: while there is none, nothing is copied in vain.
+        let room = self.spool.spill_room(plan.copy_bytes(id)?)?;
         let spill = plan.copy(id)?;
         let (name, records, bytes) = (spill.id, spill.lengths.len(), spill.bytes.len());
-        self.spool.spill(spill).ok()?;
+        self.spool.spill_into(room, spill);
         plan.copying(name, id, records);
         Some(bytes)
     }

@@ -57,11 +57,14 @@ pub enum StreamState {
     CircuitOpen,
     /// An operator has to put something right; the stream is asked again now and then.
     Held,
+    /// Its records may not leave: where they go is not known, or the stream is not known to be encrypted.
+    Gated,
 }
 
 impl StreamState {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Flowing, Self::BackingOff, Self::CircuitOpen, Self::Held];
+    pub const ALL: [Self; 5] =
+        [Self::Flowing, Self::BackingOff, Self::CircuitOpen, Self::Held, Self::Gated];
 
     /// The state as it is shown to people and programs.
     #[must_use]
@@ -71,6 +74,7 @@ impl StreamState {
             Self::BackingOff => "backing_off",
             Self::CircuitOpen => "circuit_open",
             Self::Held => "held",
+            Self::Gated => "gated",
         }
     }
 }

@@ -415,7 +415,7 @@ fn streams_whose_requests_hang_leave_room_for_the_others() {
     });
     let mut rig = Rig::new(Config {
         bytes_in_flight_max: 64 * KIB,
-        request_bytes_max: 16 * KIB,
+        request_bytes_max: Some(16 * KIB),
         ..config(&stub.url())
     });
     for number in 0..3 {

@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::firehose::Firehose;
 use super::flow::Flow;
 use super::metrics::{self, StreamMetrics};
 use super::overflow::Stops;
+use super::partition::Keys;
+use super::passage::Passing;
 use super::plan::Plan;
 use super::report::Report;
-use super::request::Bounds;
 use super::room::Room;
+use super::sink::{Services, Sink};
 use super::spooling::Spooling;
 use super::status::{StreamState, StreamStatus};
 use super::worker::{Shared, Worker};
@@ -104,7 +105,7 @@ pub(super) struct SpoolEnds {
 /// Everything that the thread owns.
 pub(super) struct Thread {
     pub(super) config: Config,
-    pub(super) firehose: Firehose,
+    pub(super) services: Services,
     pub(super) intake: Intake,
     pub(super) spool: Option<SpoolEnds>,
     pub(super) gates: Gates,
@@ -128,7 +129,7 @@ impl Thread {
     async fn work(mut self) {
         let (modes, mode) = watch::channel(Mode::Run);
         let shared = Shared {
-            firehose: Rc::new(self.firehose),
+            services: Rc::new(self.services),
             room: Room::new(self.config.bytes_in_flight_max),
             post: self.post,
             modes: mode,
@@ -140,7 +141,7 @@ impl Thread {
             None => (None, None, Vec::new()),
         };
         let mut streams = Streams {
-            config: self.config,
+            config: Rc::new(self.config),
             shared,
             open_spool,
             gates: self.gates,
@@ -193,7 +194,7 @@ impl Thread {
 }
 
 struct Streams {
-    config: Config,
+    config: Rc<Config>,
     shared: Shared,
     open_spool: Option<OpenSpool>,
     gates: Gates,
@@ -244,7 +245,14 @@ impl Streams {
         let letter_waits = (self.config.hold_min, self.config.hold_max);
         let (entrance, words) = mpsc::unbounded_channel();
         let is_busy = Rc::new(Cell::new(false));
-        let flow = Flow::new(&self.config);
+        let mut flow = Flow::new(&self.config);
+        let gate = self.gates.open(&stream);
+        let (now, told) = (Instant::now(), gate.guidance().clone());
+        flow.renew(now, told.epoch, false);
+        let stream_config = self.config.stream(&stream).clone();
+        let keys = Keys::new(stream_config.partition_key.clone());
+        let sink = Sink::of(&told.route).unwrap_or(Sink::Firehose);
+        let (wait_min, wait_max) = (self.config.backoff_min, self.config.backoff_max);
         let status = watch::Sender::new(first_status(&stream, flow.limit()));
         let metrics = StreamMetrics::new(&stream);
         self.statuses.send_modify(|statuses| statuses.push(status.subscribe()));
@@ -252,10 +260,12 @@ impl Streams {
             stream: stream.clone(),
             lane: Arc::clone(lane),
             shared: self.shared.clone(),
-            bounds: Bounds {
-                records_max: self.config.request_records_max,
-                bytes_max: self.config.request_bytes_max,
-            },
+            bounds: sink.bounds(&self.config, &stream_config, &keys),
+            config: Rc::clone(&self.config),
+            stream_config,
+            keys,
+            sink,
+            passing: Passing::new(now, told, wait_min, wait_max),
             flow,
             plan: if has_spool {
                 Plan::with_disk(self.config.spool_awaited_after)
@@ -268,7 +278,7 @@ impl Streams {
                 delivers_backlog: self.config.stop_delivers_backlog,
             },
             metrics,
-            gate: self.gates.open(&stream),
+            gate,
             report: Report::new(stream.clone()),
             reason: None,
             last_success_at: None,

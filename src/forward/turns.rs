@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20 };
+    const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20, record_bytes_more: 0 };
 
     #[test]
     fn the_backlogs_part_grows_from_a_fifth_to_four_fifths_in_ten_minutes() {

@@ -13,19 +13,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::answer::PutAnswer;
-use super::body;
-use super::firehose::Firehose;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
 use super::overflow::{Stops, earlier};
+use super::partition::Keys;
+use super::passage::Passing;
 use super::plan::Plan;
 use super::report::Report;
 use super::request::{Bounds, Request};
 use super::room::{Place, Room};
+use super::sink::{Services, Sink};
 use super::spooling::Spooling;
 use super::status::StreamStatus;
 use super::thread::{Idle, Mode};
+use super::{Config, StreamConfig};
 use crate::aws::CallError;
 use crate::gate::Gate;
 use crate::pipeline::{Lane, Post};
@@ -38,7 +40,7 @@ const ROOM_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) firehose: Rc<Firehose>,
+    pub(super) services: Rc<Services>,
     pub(super) room: Room,
     pub(super) post: Post,
     pub(super) modes: watch::Receiver<Mode>,
@@ -50,6 +52,8 @@ pub(super) struct Worker {
     pub(super) stream: StreamName,
     pub(super) lane: std::sync::Arc<Lane>,
     pub(super) shared: Shared,
+    pub(super) config: Rc<Config>,
+    pub(super) stream_config: StreamConfig,
     pub(super) bounds: Bounds,
     pub(super) flow: Flow,
     pub(super) plan: Plan,
@@ -60,6 +64,9 @@ pub(super) struct Worker {
     pub(super) report: Report,
     /// Where its records go, and whether they may.
     pub(super) gate: Gate,
+    pub(super) passing: Passing,
+    pub(super) sink: Sink,
+    pub(super) keys: Keys,
     pub(super) reason: Option<Reason>,
     pub(super) last_success_at: Option<Instant>,
     pub(super) random: fastrand::Rng,
@@ -88,6 +95,7 @@ enum Next {
 impl Worker {
     /// Works until the mode says that it is over.
     pub(super) async fn run(mut self) {
+        self.note_shift(true);
         loop {
             let mode = *self.shared.modes.borrow_and_update();
             if matches!(mode, Mode::Drain { .. }) {
@@ -113,6 +121,7 @@ impl Worker {
     fn send_all(&mut self, mut found: Option<(Place, usize)>) -> Next {
         loop {
             let now = Instant::now();
+            self.heed(now);
             let mut bounds = self.bounds;
             // With nothing under way a stream takes less rather than wait, and else waits rather than take
             // what others need: its own requests may hang.
@@ -136,6 +145,7 @@ impl Worker {
                 }
                 return Next::Change(self.plan.next_at(now));
             };
+            let Some(request) = self.fitting(request) else { continue };
             let bytes = request.bytes;
             let found = found.take().map(|(place, _)| place);
             let may_take = is_first || bytes <= part;
@@ -153,13 +163,14 @@ impl Worker {
     }
 
     fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
-        let records = self.plan.records(&request);
-        let body = body::encode(&self.stream, records, request.picks.len(), request.bytes);
+        let body = self.sink.body(&self.stream, &self.plan, &request, &mut self.keys);
+        self.metrics.keys_missing.increment(self.keys.take_missing());
+        self.passing.began(now, self.flights.len());
         let begin = self.flow.began(now, permit, self.flights.len() + 1);
-        let firehose = Rc::clone(&self.shared.firehose);
-        let stream = self.stream.clone();
+        let services = Rc::clone(&self.shared.services);
+        let (sink, stream) = (self.sink.clone(), self.stream.clone());
         self.flights.spawn_local(async move {
-            let result = firehose.put(&stream, body).await;
+            let result = services.put(&sink, &stream, body).await;
             drop(place);
             Flight { request, begin, result }
         });
@@ -186,6 +197,7 @@ impl Worker {
                 self.land(flight.expect("a request's task does not panic, nor is it cancelled"));
             }
             Ok(()) = self.shared.modes.changed() => {}
+            () = self.gate.changed() => {}
             () = sleep_until(until) => {}
         }
     }
@@ -204,6 +216,7 @@ impl Worker {
                 Some(word) = self.words.recv() => self.hear(word),
                 () = sleep_until(look_at) => {}
                 Ok(()) = self.shared.modes.changed() => return,
+                () = self.gate.changed() => self.heed(Instant::now()),
             }
             look_at = self.tend();
             self.publish();
@@ -213,6 +226,7 @@ impl Worker {
     fn hurry(&mut self) {
         let now = Instant::now();
         self.flow.hurry(now);
+        self.passing.shorten(now + HURRIED_WAIT_MAX);
         self.plan.hurry(now + HURRIED_WAIT_MAX);
         if let Some(spooling) = &mut self.spooling {
             spooling.hurry(now);
