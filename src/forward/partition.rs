@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-
 /// Where the partition key of a record comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PartitionKey {

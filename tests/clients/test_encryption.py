@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
-from harness import application_environment, configuration, free_port, tool, wait_until
+from harness import Ledger, application_environment, configuration, free_port, tool, wait_for_all, wait_until
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-4000-8000-000000000000"
@@ -49,6 +49,10 @@ def token_file(tmp_path):
     return path
 
 
+def key_file(tmp_path):
+    return f'[keys]\nprovider = "file"\nfile = "{tmp_path}/spool.key"\n'
+
+
 def answer_of(run, code=0):
     """What a command printed as JSON."""
     assert run.returncode == code, run.stdout + run.stderr
@@ -72,6 +76,16 @@ def put(pipe, stream, body, token=TOKEN):
     headers = {"authorization": f"Bearer {token}"} if token else {}
     url = f"{pipe.admin}/v1/streams/{stream}/encryption"
     return pipe.http.put(url, data=body if isinstance(body, str) else json.dumps(body), headers=headers, timeout=30)
+
+
+def logged(pipe):
+    """The lines of the log as objects, none of which says a thing twice."""
+
+    def members(pairs):
+        assert len(dict(pairs)) == len(pairs), pairs
+        return dict(pairs)
+
+    return [json.loads(line, object_pairs_hook=members) for line in list(pipe.lines) if line.startswith("{")]
 
 
 def calls_of(pipe, operation):
@@ -273,8 +287,8 @@ def test_an_owner_switches_both_kinds_on_and_a_restart_does_nothing_more(both, s
         "orders": {"encryption": "report", "manage": True, "encryption_key": KEY},
         "fed": {"encryption": "report", "manage": True, "encryption_key": "alias/mine"},
     }
-    keys = f'[keys]\nprovider = "file"\nfile = "{tmp_path}/spool.key"\n'
-    config = configuration(streams, upstream=both.url, kinesis=both.url, spool=tmp_path / "spool", tables=keys + QUICK)
+    tables = key_file(tmp_path) + QUICK
+    config = configuration(streams, upstream=both.url, kinesis=both.url, spool=tmp_path / "spool", tables=tables)
 
     def wait_for_both(pipe):
         wait_until("orders is known", lambda: shown(pipe, "orders")["state"] == "enabled")
@@ -290,7 +304,11 @@ def test_an_owner_switches_both_kinds_on_and_a_restart_does_nothing_more(both, s
     for operation in ["StartDeliveryStreamEncryption", "StartStreamEncryption"]:
         assert calls_of(pipe, operation) == 1, operation
     assert [shown(pipe, stream)["calls_left"] for stream in streams] == [24, 24]
-    assert any("the stream's encryption is being changed" in line and "orders" in line for line in pipe.lines)
+    changes = [entry for entry in logged(pipe) if entry["message"] == "the stream's encryption is being changed"]
+    assert sorted((entry["stream"], entry["call"], entry["becomes"]) for entry in changes) == [
+        ("fed", "StartStreamEncryption", "encrypted under alias/mine"),
+        ("orders", "StartDeliveryStreamEncryption", f"encrypted under {KEY}"),
+    ]
     pipe.stop()
 
     pipe = start(config=config)
@@ -401,6 +419,99 @@ def test_nothing_is_changed_where_the_configuration_does_not_let_it(both, start,
     assert answer.headers["allow"] == "GET, HEAD" and "admin.manage_encryption" in answer.text
     wait_until("it is shown", lambda: shown(pipe, "orders")["state"] == "disabled")
     assert both.sse("orders") is None
+
+
+def test_a_service_whose_answers_deny_what_it_says_gets_no_more_than_single_records(both, start, tmp_path):
+    # moto says ENABLED, and `Encrypted: false` to every record.
+    control = "[control]\npoll_min_ms = 50\nsettle_ms = 0\n"
+    spool = {"spool": tmp_path / "spool", "ack": "durable", "tables": key_file(tmp_path) + control}
+    streams = {"orders": {"encryption": "require", "manage": True}}
+    pipe = start(config=configuration(streams, upstream=both.url, **spool))
+    ledger = Ledger("denied")
+    for record in ledger.records(200):
+        assert pipe.post("orders", record).status_code == 200
+    wait_until("one has left", lambda: shown(pipe, "orders")["records_unencrypted"])
+    wait_until("the gate is closed", lambda: shown(pipe, "orders")["gate"] == "closed")
+    now = shown(pipe, "orders")
+    assert now["records_confirmed"] == 0 and now["gate_reason"]
+    assert "note: gate of orders: closed: " in pipe.http.get(f"{pipe.admin}/readyz?verbose", timeout=10).text
+    assert pipe.ready(), "that makes it no less ready to take records"
+    assert len(ledger.missing(both.delivered("orders"))) > 150
+    pipe.stop()
+
+    pipe = start(config=configuration({"orders": {"encryption": "report"}}, upstream=both.url, **spool))
+    wait_for_all(ledger, lambda: both.delivered("orders"))
+    pipe.stop()
+    ledger.check_exactly_once(both.delivered("orders"))
+
+
+# --- Records into data streams -----------------------------------------------------------------
+
+
+def records_of(kinesis, stream):
+    """All records of a data stream, shard by shard, as any consumer reads them."""
+    found = []
+    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+        at = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
+        iterator = at["ShardIterator"]
+        while iterator:
+            answer = kinesis.get_records(ShardIterator=iterator)
+            found += answer["Records"]
+            iterator = answer.get("NextShardIterator") if answer["Records"] else None
+    return found
+
+
+def data_of(kinesis, stream):
+    return b"".join(record["Data"] for record in records_of(kinesis, stream))
+
+
+def test_records_of_a_stream_behind_a_data_stream_are_read_from_that(both, start, sdk):
+    pipe = start(config=configuration(["orders", "fed"], upstream=both.url, kinesis=both.url))
+    ledgers = {"orders": Ledger("direct"), "fed": Ledger("through")}
+    client = sdk(pipe)
+    for _ in range(5):
+        for stream, ledger in ledgers.items():
+            lines = b"".join(ledger.records(130))
+            assert pipe.post(stream, lines, content_type="application/x-ndjson").json()["accepted"] == 130
+            batch = [{"Data": data} for data in ledger.records(170)]
+            assert client.put_record_batch(DeliveryStreamName=stream, Records=batch)["FailedPutCount"] == 0
+    client.close()
+    pipe.stop()
+
+    kinesis = both.client("kinesis")
+    ledgers["fed"].check_exactly_once(data_of(kinesis, "clicks"))
+    ledgers["orders"].check_exactly_once(both.delivered("orders"))
+    assert both.objects("fed") == [], "nothing was put into the delivery stream"
+    keys = {record["PartitionKey"] for record in records_of(kinesis, "clicks")}
+    assert len(keys) > 1_000, "each has a partition key of its own"
+
+
+def test_partition_keys_come_from_a_header_or_from_the_record(both, start):
+    pointed = both.create_data_stream("pointed", shards=2)
+    both.create_stream("users", reads_from=pointed)
+    streams = {"fed": {"partition_key": "header"}, "users": {"partition_key": "/user/id"}}
+    pipe = start(config=configuration(streams, upstream=both.url, kinesis=both.url))
+    for key in ["alpha", "beta"]:
+        lines = "".join(f'{{"key":"{key}","n":{n}}}\n' for n in range(10))
+        headers = {"content_type": "application/x-ndjson", "standpipe_partition_key": key}
+        assert pipe.post("fed", lines, **headers).status_code == 202
+    assert pipe.post("fed", "{}").status_code == 202
+    for n in range(20):
+        assert pipe.post("users", json.dumps({"user": {"id": f"user-{n % 4}"}})).status_code == 202
+    assert pipe.post("users", json.dumps({"user": {}})).status_code == 202
+    pipe.stop()
+
+    kinesis = both.client("kinesis")
+    read = records_of(kinesis, "clicks")
+    assert len(read) == 21
+    for record in read:
+        key = json.loads(record["Data"]).get("key")
+        assert key == record["PartitionKey"] or key is None and record["PartitionKey"] not in ["alpha", "beta"]
+    read = records_of(kinesis, "pointed")
+    assert len(read) == 21
+    for record in read:
+        user = json.loads(record["Data"])["user"].get("id")
+        assert user == record["PartitionKey"] or user is None and record["PartitionKey"]
 
 
 # --- Applications, with the emulator -----------------------------------------------------------
@@ -533,17 +644,22 @@ def test_the_emulator_speaks_kinesis_to_an_sdk(emulator):
     assert code_of(kinesis.put_record, StreamName="nobody", PartitionKey="a", Data=b"x") == "ResourceNotFoundException"
 
 
-def records_of(kinesis, stream):
-    """All records of a data stream, shard by shard, as any consumer reads them."""
-    found = []
-    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
-        at = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-        iterator = at["ShardIterator"]
-        while iterator:
-            answer = kinesis.get_records(ShardIterator=iterator)
-            found += answer["Records"]
-            iterator = answer.get("NextShardIterator") if answer["Records"] else None
-    return found
+def test_every_record_of_a_stream_that_requires_it_is_encrypted_in_the_data_stream(quick, start, tmp_path):
+    tables = key_file(tmp_path) + QUICK
+    settings = {"kinesis": quick.url, "spool": tmp_path / "spool", "ack": "durable", "tables": tables}
+    streams = {"fed": {"encryption": "require", "manage": True}}
+    pipe = start(config=configuration(streams, upstream=quick.url, **settings))
+    ledger = Ledger("required")
+    for record in ledger.records(100):
+        assert pipe.post("fed", record).status_code == 200
+    kinesis = quick.client("kinesis")
+    wait_for_all(ledger, lambda: data_of(kinesis, "clicks"))
+    assert {record["EncryptionType"] for record in records_of(kinesis, "clicks")} == {"KMS"}
+    wait_until("it is told", lambda: shown(pipe, "fed")["records_confirmed"] == 100)
+    now = shown(pipe, "fed")
+    assert (now["state"], now["gate"], now["records_unencrypted"]) == ("enabled", "open", 0)
+    pipe.stop()
+    ledger.check_exactly_once(data_of(kinesis, "clicks"))
 
 
 def test_a_delivery_stream_behind_a_data_stream_refuses_puts_and_encryption_of_its_own(quick):
