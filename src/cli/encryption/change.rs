@@ -129,7 +129,14 @@ impl Changed {
         let mut lines: Vec<String> = change.warning().into_iter().collect();
         match &self.call {
             Ok(Some(call)) => {
-                lines.push(format!("the service has taken {call}: {}", means(change.target)))
+                lines.push(format!("the service has taken {call}: {}", means(change.target)));
+                if self.end.is_none() {
+                    lines.push(
+                        "it goes on with that by itself; `encryption status` shows how it stands, and --wait \
+                         waits for the end"
+                            .to_owned(),
+                    );
+                }
             }
             Ok(None) => {
                 lines.push(format!("it is {} as it stands; nothing was done", change.target))
