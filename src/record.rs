@@ -22,6 +22,12 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest stream name, in characters. Source: the service model.
 pub const STREAM_NAME_CHARS_MAX: usize = 64;
 
+/// The longest partition key, in characters. Source: the service model of Kinesis `PutRecord`.
+pub const PARTITION_KEY_CHARS_MAX: usize = 256;
+
+/// The longest partition key, in bytes of UTF-8.
+pub const PARTITION_KEY_BYTES_MAX: usize = 4 * PARTITION_KEY_CHARS_MAX;
+
 /// What Firehose bills a record in: each record is rounded up to a multiple of this many bytes.
 pub const BILLED_BYTES_STEP: usize = 5 * 1024;
 
@@ -125,6 +131,73 @@ impl fmt::Display for BadStreamName {
 
 impl std::error::Error for BadStreamName {}
 
+/// What says into which shard of a Kinesis data stream a record goes: 1 to 256 characters that can be seen.
+///
+/// Cloning is cheap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionKey(Arc<str>);
+
+impl PartitionKey {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PartitionKey {
+    type Err = BadPartitionKey;
+
+    fn from_str(key: &str) -> Result<Self, Self::Err> {
+        if key.is_empty() {
+            return Err(BadPartitionKey::Empty);
+        }
+        let chars = key.chars().count();
+        if chars > PARTITION_KEY_CHARS_MAX {
+            return Err(BadPartitionKey::TooLong { chars });
+        }
+        if key.chars().any(char::is_control) {
+            return Err(BadPartitionKey::NotVisible);
+        }
+        Ok(Self(Arc::from(key)))
+    }
+}
+
+impl From<PartitionKey> for Arc<str> {
+    fn from(key: PartitionKey) -> Self {
+        key.0
+    }
+}
+
+/// Why a text is not a partition key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadPartitionKey {
+    /// The text has no characters.
+    Empty,
+    /// The text is longer than [`PARTITION_KEY_CHARS_MAX`].
+    TooLong {
+        /// How long it is.
+        chars: usize,
+    },
+    /// The text has a control character.
+    NotVisible,
+}
+
+impl fmt::Display for BadPartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a partition key needs at least one character"),
+            Self::TooLong { chars } => write!(
+                f,
+                "a partition key has at most {PARTITION_KEY_CHARS_MAX} characters, this one has {chars}"
+            ),
+            Self::NotVisible => f.write_str("a partition key has no control characters"),
+        }
+    }
+}
+
+impl std::error::Error for BadPartitionKey {}
+
 /// What has to have happened to a record before its sender gets an answer.
 ///
 /// The order is that of strength.
@@ -206,6 +279,21 @@ mod tests {
             "a stream name is made of letters, digits, '_', '.' and '-', not of '/'"
         );
         assert_eq!("x".repeat(65).parse::<StreamName>(), Err(BadStreamName::TooLong { chars: 65 }));
+    }
+
+    #[test]
+    fn a_partition_key_has_up_to_as_many_characters_as_the_service_takes_and_all_can_be_seen() {
+        let longest = "\u{1f511}".repeat(PARTITION_KEY_CHARS_MAX);
+        assert_eq!(longest.len(), PARTITION_KEY_BYTES_MAX);
+        for good in ["a", "user 7", "Käufer/12", longest.as_str()] {
+            assert_eq!(good.parse::<PartitionKey>().unwrap().as_str(), good);
+        }
+        let parsed = |text: &str| text.parse::<PartitionKey>().unwrap_err();
+        assert_eq!(parsed(""), BadPartitionKey::Empty);
+        assert_eq!(parsed(&format!("{longest}x")), BadPartitionKey::TooLong { chars: 257 });
+        for control in ["a\tb", "a\nb", "\u{85}", "\u{7f}"] {
+            assert_eq!(parsed(control), BadPartitionKey::NotVisible);
+        }
     }
 
     #[test]

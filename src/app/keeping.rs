@@ -66,17 +66,23 @@ impl Keeping {
 fn ends(spool: StreamSpool) -> SpoolEnds {
     let inlet = spool.inlet();
     let (code, message): (Arc<str>, Arc<str>) = ("".into(), "larger than the service takes".into());
-    let set_aside = move |Aside { record, at, ticket }| {
+    let set_aside = move |Aside { record, partition_key, at, ticket }| {
         let letter = Letter {
             id: 0,
             record,
+            partition_key: partition_key.clone().map(Arc::from),
             opened_at: at,
             reason: "oversize",
             code: Arc::clone(&code),
             message: Arc::clone(&message),
             origin: None,
         };
-        spool.set_aside_for(ticket, letter).map_err(|record| Aside { record, at, ticket })
+        spool.set_aside_for(ticket, letter).map_err(|record| Aside {
+            record,
+            partition_key,
+            at,
+            ticket,
+        })
     };
     SpoolEnds { inlet, set_aside: Arc::new(set_aside) }
 }

@@ -137,6 +137,7 @@ mod tests {
             framing: ingest::Framing::Auto,
             delimiter: ingest::Delimiter::None,
             oversize: ingest::Oversize::Refuse,
+            partition_key_header: false,
             limits: pipeline::testing::limits(),
             memory_floor_bytes: 0,
         };
@@ -168,6 +169,7 @@ mod tests {
         demo.set_aside(Letter {
             id: 1,
             record: b"poison".to_vec(),
+            partition_key: None,
             opened_at: Instant::now(),
             reason: "refused_alone",
             code: "x".into(),

@@ -55,7 +55,8 @@ pub(super) struct ConfigFile {
 pub(super) struct Check {
     #[command(flatten)]
     pub(super) config: ConfigFile,
-    /// Ask the service too (are there credentials, do the streams take records?), and try the spool's disk
+    /// Ask the service too (are there credentials, do the streams take records, does what is declared of them
+    /// hold?), and try the spool's disk
     #[arg(long)]
     pub(super) live: bool,
 }

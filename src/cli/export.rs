@@ -185,33 +185,41 @@ fn put(
 }
 
 fn record_facts(record: &RecordOut<'_>) -> Map<String, Value> {
-    object(json!({
-        "stream": record.stream.as_str(),
-        "place": record.place.as_str(),
-        "segment": format!("{:016x}", record.segment),
-        "frame": record.frame,
-        "number": record.number,
-        "is_delivered": record.is_delivered,
-        "accepted_unix_ms": record.accepted_unix_ms,
-    }))
+    with_key(
+        record.partition_key,
+        json!({
+            "stream": record.stream.as_str(),
+            "place": record.place.as_str(),
+            "segment": format!("{:016x}", record.segment),
+            "frame": record.frame,
+            "number": record.number,
+            "is_delivered": record.is_delivered,
+            "accepted_unix_ms": record.accepted_unix_ms,
+        }),
+    )
 }
 
 fn letter_facts(letter: &LetterOut<'_>) -> Map<String, Value> {
-    object(json!({
-        "stream": letter.stream.as_str(),
-        "id": letter.id.to_string(),
-        "reason": letter.reason,
-        "code": letter.code,
-        "message": letter.message,
-        "is_replayed": letter.is_replayed,
-        "set_aside_unix_ms": letter.set_aside_unix_ms,
-        "accepted_unix_ms": letter.accepted_unix_ms,
-    }))
+    with_key(
+        letter.partition_key,
+        json!({
+            "stream": letter.stream.as_str(),
+            "id": letter.id.to_string(),
+            "reason": letter.reason,
+            "code": letter.code,
+            "message": letter.message,
+            "is_replayed": letter.is_replayed,
+            "set_aside_unix_ms": letter.set_aside_unix_ms,
+            "accepted_unix_ms": letter.accepted_unix_ms,
+        }),
+    )
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
+/// The facts as an object, which has a partition key where the record came with one.
+fn with_key(partition_key: Option<&str>, facts: Value) -> Map<String, Value> {
+    let Value::Object(mut object) = facts else { return Map::new() };
+    if let Some(key) = partition_key {
+        object.insert("partition_key".to_owned(), key.into());
     }
+    object
 }

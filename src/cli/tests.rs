@@ -89,13 +89,17 @@ impl Left {
         let records = ["first-secret\n", "second-secret\n", "\u{fc}nd drei\n"];
         let lengths = records.map(|record| u32::try_from(record.len()).unwrap()).to_vec();
         let bytes = records.concat().into_bytes();
-        stream.spill(Spill { id: 1, opened_at: Instant::now(), lengths, bytes }).unwrap();
+        let partition_keys = pipeline::PartitionKeys::collect([Some("käufer"), None].into_iter());
+        stream
+            .spill(Spill { id: 1, opened_at: Instant::now(), lengths, bytes, partition_keys })
+            .unwrap();
         let Word::Spooled { result: Ok(origin), .. } = word(&words) else { panic!() };
         stream.note(origin, vec![1]);
         for (id, code) in [(2, "Validation\u{1b}[2J"), (3, "Validation\u{1b}[2J")] {
             stream.set_aside(Letter {
                 id,
                 record: b"poison-secret".to_vec(),
+                partition_key: (id == 3).then(|| "käufer".into()),
                 opened_at: Instant::now(),
                 reason: "refused_alone",
                 code: code.into(),
@@ -179,6 +183,31 @@ fn a_list_shows_streams_and_segments_to_people_and_programs() {
 }
 
 #[test]
+fn what_the_control_keeps_in_the_directory_is_in_nobody_s_way() {
+    let left = Left::new();
+    let list = || spool::listed(&left.inspector(), None, true).unwrap();
+    let before = list();
+    let control = left.dir.path().join("control");
+    std::fs::create_dir(&control).unwrap();
+    std::fs::write(control.join("streams.json"), b"{}").unwrap();
+    assert_eq!(list(), before);
+    let (text, _, result) = left.verify(RING);
+    assert_eq!(result, Ok(()), "{text}");
+    let config = Config {
+        dir: left.dir.path().to_owned(),
+        allow_tmpfs: true,
+        reserve_bytes: 0,
+        ..Config::default()
+    };
+    let (post, _boxes) = pipeline::post(1);
+    let (running, _words) = Spool::start(config, Arc::new(Ring { has_key: true }), post).unwrap();
+    assert_eq!(running.leftovers().len(), 1, "the stream, and nothing else");
+    running.begin_stop();
+    let _left = running.stop(Instant::now() + PATIENCE);
+    assert!(control.join("streams.json").exists());
+}
+
+#[test]
 fn a_whole_spool_verifies() {
     let left = Left::new();
     let (text, json, result) = left.verify(RING);
@@ -235,6 +264,8 @@ fn exactly_what_is_not_delivered_is_exported() {
     let records = objects(&out);
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["data"], json!("Zmlyc3Qtc2VjcmV0Cg=="));
+    assert_eq!(records[0]["partition_key"], json!("käufer"));
+    assert!(records[1].get("partition_key").is_none(), "it came without one");
     assert_eq!((&records[1]["number"], &records[1]["frame"]), (&json!(2), &json!(0)));
     assert!(records[0]["accepted_unix_ms"].as_u64().unwrap() > 1_700_000_000_000);
     let (out, _) = left.export(Wanted { form: Form::Text, is_all: true, ..RECORDS });
@@ -250,6 +281,8 @@ fn exactly_what_is_not_delivered_is_exported() {
     let letters = objects(&out);
     assert_eq!(letters.len(), 2);
     assert_eq!(letters[0]["message"], json!("it is too strange"));
+    assert!(letters[0].get("partition_key").is_none());
+    assert_eq!(letters[1]["partition_key"], json!("käufer"));
     assert_eq!(letters[0]["data"], json!("cG9pc29uLXNlY3JldA=="));
 }
 

@@ -138,6 +138,7 @@ impl Default for Draft {
             framing: Framing::Auto,
             delimiter: Delimiter::Auto,
             oversize: Oversize::Refuse,
+            partition_key_header: false,
             limits,
             memory_floor_bytes: 0,
         };

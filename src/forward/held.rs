@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::queues::Queue;
 use super::turns::Load;
-use crate::pipeline::{Batch, Ticket};
+use crate::pipeline::{Batch, PartitionKeys, Ticket};
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,19 +158,33 @@ impl Held {
         tickets.map(|(_, ticket)| ticket)
     }
 
-    /// Numbers the records that are not settled, and copies them: their lengths, and one behind the other.
-    pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>) {
+    /// What a copy of the records that are not settled takes in memory.
+    pub(super) fn copy_bytes(&self) -> usize {
+        let records = self.batch.records().enumerate();
+        records.filter(|(index, _)| self.is_unsettled(*index)).map(|(_, record)| record.len()).sum()
+    }
+
+    /// Numbers the records that are not settled, and copies them: their lengths, one behind the other, and
+    /// their partition keys.
+    pub(super) fn copy_records(&mut self) -> (Vec<u32>, Vec<u8>, PartitionKeys) {
         let states = &self.states;
         let is_in = |index: usize| states.get(index).is_some_and(|state| *state != State::Settled);
         self.batch.number_records(is_in);
         let mut lengths = Vec::with_capacity(self.batch.len());
-        let mut bytes = Vec::with_capacity(self.batch.bytes());
+        let mut bytes = Vec::with_capacity(self.copy_bytes());
         let records = self.batch.records().enumerate();
         for (_, record) in records.filter(|(index, _)| is_in(*index)) {
             lengths.push(u32::try_from(record.len()).unwrap_or(u32::MAX));
             bytes.extend_from_slice(record);
         }
-        (lengths, bytes)
+        let all = self.batch.partition_keys();
+        let keys = if all.is_empty() {
+            PartitionKeys::NONE
+        } else {
+            let in_it = (0..self.batch.len()).filter(|index| is_in(*index));
+            PartitionKeys::collect(in_it.map(|index| all.get(index)))
+        };
+        (lengths, bytes, keys)
     }
 
     /// Whether there is a record that may be sent at some time.

@@ -8,7 +8,6 @@ use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::pipeline::Batch;
 
 /// Where the partition key of a record comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,13 +88,6 @@ const CHAR_BYTES_MAX: usize = 4;
 /// How many characters a random key has: eight hexadecimal digits, hashed by the service, are enough to
 /// spread records over more shards than there can be.
 const RANDOM_KEY_CHARS: usize = 8;
-
-/// The key that came with the record at `index` of a batch.
-///
-/// No batch carries one yet: this is the place at which it is to be taken out of `batch`.
-pub(super) const fn key_of_request(_batch: &Batch, _index: usize) -> Option<&str> {
-    None
-}
 
 /// Makes the keys of one stream. See the module.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use super::custody::Custody;
 use super::held::{Counts, Held, State};
 use super::inquest::Inquest;
 use super::overflow::earlier;
-use super::partition::key_of_request;
 use super::queues::Queues;
 use super::request::{Bounds, Pick, Request, runs};
 use super::turns::{Load, Side, Turns};
@@ -208,7 +207,7 @@ impl Plan {
         request: &'a Request,
     ) -> impl Iterator<Item = (&'a [u8], Option<&'a str>)> {
         let placed = self.placed_records(request);
-        placed.map(|(batch, index, record)| (record, key_of_request(batch, index)))
+        placed.map(|(batch, index, record)| (record, batch.key(index)))
     }
 
     fn placed_records<'a>(

@@ -2,6 +2,7 @@
 //!
 //! Pure: it is given `now`. Without a spool nothing here does anything. It moves nothing: `spooling` does.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::custody::{Aside, Custody, Sizes};
@@ -14,6 +15,7 @@ use crate::spool::Spill;
 /// A dead letter's own part: the record, when its batch was opened, and where it lies on disk.
 pub(super) struct Enclosed {
     pub(super) record: Vec<u8>,
+    pub(super) partition_key: Option<Arc<str>>,
     pub(super) opened_at: Instant,
     pub(super) origin: Option<(Origin, u16)>,
 }
@@ -99,6 +101,12 @@ impl Plan {
         self.custody.as_ref()?.awaited_at()
     }
 
+    /// What a copy of what is not settled of a batch takes in memory, in bytes: at most.
+    pub(super) fn copy_bytes(&self, id: u64) -> Option<usize> {
+        let held = self.batches.get(&id)?;
+        Some(held.copy_bytes() + held.batch.partition_keys().capacity_bytes())
+    }
+
     /// A copy of what is not settled of a batch, to be kept on disk.
     ///
     /// It is not on its way before [`Plan::copying`] says so.
@@ -106,8 +114,8 @@ impl Plan {
         let held = self.batches.get_mut(&id)?;
         let name = self.custody.as_mut()?.name();
         let opened_at = held.batch.opened_at();
-        let (lengths, bytes) = held.copy_records();
-        Some(Spill { id: name, opened_at, lengths, bytes })
+        let (lengths, bytes, partition_keys) = held.copy_records();
+        Some(Spill { id: name, opened_at, lengths, bytes, partition_keys })
     }
 
     /// The copy with this name, of this batch and so many records, is on its way.
@@ -158,9 +166,11 @@ impl Plan {
         let held = self.batches.get(&aside.pick.batch)?;
         let index = aside.pick.index as usize;
         let record = held.batch.records().nth(index)?.to_vec();
+        let partition_key = held.batch.key(index).map(Arc::from);
         let origin = held.batch.origin().zip(held.batch.number(index));
         aside.is_noted_there = origin.is_some();
-        Some(Enclosed { record, opened_at: held.batch.opened_at(), origin })
+        let opened_at = held.batch.opened_at();
+        Some(Enclosed { record, partition_key, opened_at, origin })
     }
 
     /// The letter with this name is in its store: the record is settled.

@@ -53,6 +53,32 @@ fn read_back(lane: &Arc<Lane>, frame: u32, records: &[(u16, String)], now: Insta
     Box::new(Batch::of_frame(Arc::clone(lane), room, origin(frame), now, bytes, places))
 }
 
+#[test]
+fn a_copy_and_a_letter_have_the_keys_of_their_records() {
+    let now = Instant::now();
+    let lane = lane("demo", 1 << 28);
+    let mut plan = Plan::with_disk(AWAITED_AFTER);
+    let mut batcher = Batcher::new(Arc::clone(&lane), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(now);
+    for (record, key) in [("a", Some("one")), ("b", None), ("c", Some("two"))] {
+        entry.set_key(key.map(|key| key.parse().unwrap()));
+        entry.push(&Piece::Copy(record.as_bytes(), None), None).unwrap();
+    }
+    entry.commit();
+    batcher.close();
+    plan.push(Box::new(batcher.take_closed().unwrap()));
+    let request = plan.next(now, BOUNDS).unwrap();
+    let fate = |place| if place == 0 { Fate::Put } else { Fate::Aside };
+    let settlement = plan.settle(request, now, now, fate, |_| now);
+    let copied = plan.copy(0).unwrap();
+    assert_eq!(copied.records().collect::<Vec<_>>(), [b"b", b"c"]);
+    let keys = &copied.partition_keys;
+    assert_eq!([keys.get(0), keys.get(1)], [None, Some("two")], "by their numbers in the copy");
+    let [(_, b), (_, c)] = settlement.letters[..] else { panic!("{settlement:?}") };
+    assert_eq!(plan.letter(b).unwrap().partition_key, None);
+    assert_eq!(plan.letter(c).unwrap().partition_key.as_deref(), Some("two"));
+}
+
 fn numbered(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}-{number}")).collect()
 }

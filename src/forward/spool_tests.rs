@@ -214,11 +214,11 @@ fn a_held_stream_without_a_record_in_memory_asks_the_disk_for_one() {
 
 #[test]
 fn memory_that_runs_short_is_made_free_by_what_came_last() {
-    // Each batch takes about 12 KiB of it, and the service does not answer.
+    // Each batch takes about 2.3 KiB of it, and the service does not answer.
     let stub = Stub::start(|put| Reply::ok(put).after(SOON * 2));
     let config =
         Config { requests_in_flight_max: 1, request_records_max: 10, ..spool_config(&stub) };
-    let mut desk = Desk::with_memory(config, 160 * 1024);
+    let mut desk = Desk::with_memory(config, 30 * 1024);
     desk.rig.send(&["0"]);
     let _under_way = stub.put();
     for batch in 1..7 {

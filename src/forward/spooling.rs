@@ -118,6 +118,7 @@ impl Spooling {
         self.spool.set_aside(Letter {
             id: name,
             record: enclosed.record,
+            partition_key: enclosed.partition_key,
             opened_at: enclosed.opened_at,
             reason: cause.reason,
             code: cause.code,
@@ -242,9 +243,11 @@ impl Spooling {
 
     /// Sends a copy of a batch on its way. Gives its size, or nothing when none may go now.
     fn copy(&self, plan: &mut Plan, id: u64) -> Option<usize> {
+        // Asked for first: while there is none, nothing is copied in vain.
+        let room = self.spool.spill_room(plan.copy_bytes(id)?)?;
         let spill = plan.copy(id)?;
         let (name, records, bytes) = (spill.id, spill.lengths.len(), spill.bytes.len());
-        self.spool.spill(spill).ok()?;
+        self.spool.spill_into(room, spill);
         plan.copying(name, id, records);
         Some(bytes)
     }

@@ -14,6 +14,7 @@ use super::body::{self, Body};
 use super::firehose_json::{Put, WireRecord, WireRecords, parse};
 use super::firehose_streams::{self, ENCRYPTION};
 use super::level::Level;
+use super::partition::key_of;
 use super::refusal::{self, Refusal};
 use super::repeats::Turn;
 use super::response::{AMZ_JSON, Answer, Reached, answer, push_json_string};
@@ -162,6 +163,7 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
     let put: Put<'_> = parse(body.bytes())?;
     let stream = stream(worker, put.delivery_stream_name.as_deref())?;
     let level = Level::of(headers, &stream.shared)?;
+    let key = key_of(headers, &stream.shared.settings)?;
     let records = match shape {
         Shape::Single => put.record.as_ref().map(std::slice::from_ref),
         Shape::Batch => put.records.as_ref().map(|WireRecords(records)| records.as_slice()),
@@ -173,6 +175,7 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
     let waiting = worker.waiting(&stream, level, || records.len())?;
     let taken = worker.admit(&stream, &waiting, |entry| {
         let settings = &stream.shared.settings;
+        entry.set_key(key);
         let taken = fill(worker, entry, settings, records, shape, waiting.of_each())?;
         if let Some(receipt) = waiting.of_each() {
             receipt.shorten(taken);

@@ -12,6 +12,7 @@ mod listen;
 mod metrics;
 mod native;
 mod oversize;
+mod partition;
 mod places;
 mod refusal;
 mod repeats;
@@ -125,6 +126,8 @@ pub struct StreamSettings {
     pub delimiter: Delimiter,
     /// What becomes of a native record that is larger than the service takes.
     pub oversize: Oversize,
+    /// Whether records take their partition key from the header `standpipe-partition-key` of their request.
+    pub partition_key_header: bool,
     /// When a batch closes.
     pub limits: Limits,
     /// The memory that no other stream can take, in bytes.

@@ -16,6 +16,7 @@ use super::decode::{self, Encoding};
 use super::level::Level;
 use super::lines::lines;
 use super::oversize::ASIDE_BYTES_MAX;
+use super::partition::key_of;
 use super::refusal::Refusal;
 use super::response::{Answer, Reached, accepted};
 use super::worker::{Worker, WorkerStream};
@@ -36,11 +37,13 @@ pub(super) async fn take(
     let settings = &stream.shared.settings;
     let level = Level::of(request.headers(), &stream.shared)?;
     let encoding = Encoding::of(request.headers())?;
+    let key = key_of(request.headers(), settings)?;
     let cut = Cut::of(request.headers(), settings);
     let body = read(worker, &stream, encoding, request).await?;
     let aside = cut.oversize(body.bytes())?;
     for record in &aside {
-        worker.set_aside(&stream, cut.whole(body.bytes().get(record.clone()))).await?;
+        let record = cut.whole(body.bytes().get(record.clone()));
+        worker.set_aside(&stream, record, key.clone()).await?;
     }
     let set_aside = aside.len();
     if set_aside > 0 && cut.count(body.bytes()) == set_aside {
@@ -48,6 +51,7 @@ pub(super) async fn take(
     }
     let waiting = worker.waiting(&stream, level, || cut.count(body.bytes()) - set_aside)?;
     let (records, bytes) = worker.admit(&stream, &waiting, |entry| {
+        entry.set_key(key);
         cut.fill(entry, body, waiting.of_each())?;
         Ok((entry.records(), entry.bytes()))
     })?;

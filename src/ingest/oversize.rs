@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::streams::Aside;
 use super::worker::{Worker, WorkerStream};
 use crate::pipeline::Outcome;
-use crate::record::BATCH_BYTES_MAX;
+use crate::record::{BATCH_BYTES_MAX, PartitionKey};
 
 /// The largest record that is set aside, in bytes with its delimiter: a frame of the spool holds it.
 pub(super) const ASIDE_BYTES_MAX: usize = BATCH_BYTES_MAX;
@@ -24,12 +24,13 @@ impl Worker {
         &self,
         stream: &Rc<WorkerStream>,
         record: Vec<u8>,
+        partition_key: Option<PartitionKey>,
     ) -> Result<(), Refusal> {
         let spool = stream.shared.spool.as_ref().ok_or(Refusal::NoSpool)?;
         let _place = self.place(stream)?;
         let receipt = self.receipt(stream, 0)?;
         let (lane, bytes) = (Arc::clone(&stream.shared.lane), record.len());
-        let aside = Aside { record, at: Instant::now(), ticket: receipt.part() };
+        let aside = Aside { record, partition_key, at: Instant::now(), ticket: receipt.part() };
         (spool.set_aside)(aside).map_err(|_| Refusal::NoRoom)?;
         let kept = tokio::task::spawn_local(async move {
             let outcome = receipt.await;

@@ -20,6 +20,10 @@ pub(super) const ACCOUNT: &str = "000000000000";
 /// The header in which a request names the level it wants, and an answer the level it reached.
 pub(super) const ACK_HEADER: HeaderName = HeaderName::from_static("standpipe-ack");
 
+/// The header with which a request gives its records their partition key.
+pub(super) const PARTITION_KEY_HEADER: HeaderName =
+    HeaderName::from_static("standpipe-partition-key");
+
 /// An answer's body.
 pub(super) type Answer = Response<Full<Bytes>>;
 

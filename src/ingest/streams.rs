@@ -19,7 +19,7 @@ use super::metrics::StreamMetrics;
 use super::places::{Places, StreamPlaces};
 use super::{AnyStream, Config, Delimiter, Framing, Oversize, StreamSettings};
 use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share, Ticket};
-use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
+use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PartitionKey, StreamName};
 
 /// One stream, shared by all workers.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct SpoolEnds {
 pub struct Aside {
     /// The record with its delimiter: at most 4 MiB.
     pub record: Vec<u8>,
+    /// Its partition key, if it came with one.
+    pub partition_key: Option<PartitionKey>,
     /// When it came.
     pub at: Instant,
     /// Who waits until the spool has it.
@@ -238,6 +240,7 @@ impl StreamSettings {
             framing: Framing::Auto,
             delimiter: Delimiter::Auto,
             oversize: Oversize::Refuse,
+            partition_key_header: false,
             limits: Limits {
                 batch_records_max: BATCH_RECORDS_MAX,
                 batch_bytes_max: BATCH_BYTES_MAX,

@@ -17,6 +17,7 @@ use crate::pipeline::{
     Batch, Delivered, Inlet, Intake, NotDurable, Origin, Outflow, Post, Word, durable_way, handoff,
     post,
 };
+use crate::record::{PartitionKey, RECORD_BYTES_MAX};
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,16 +46,21 @@ struct Reply {
     body: Value,
 }
 
-fn config(ack: Ack, min_ack: Ack) -> Config {
-    let settings = StreamSettings {
+pub(super) fn settings(ack: Ack, min_ack: Ack) -> StreamSettings {
+    StreamSettings {
         ack,
         min_ack,
         framing: Framing::Auto,
         delimiter: Delimiter::Auto,
         oversize: Oversize::Refuse,
+        partition_key_header: false,
         limits: limits(),
         memory_floor_bytes: 0,
-    };
+    }
+}
+
+fn config(ack: Ack, min_ack: Ack) -> Config {
+    let settings = settings(ack, min_ack);
     Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         durable_wait: PATIENCE,
@@ -497,7 +503,7 @@ fn a_record_that_is_too_large_is_set_aside_before_the_others_are_taken() {
     let mut config = config(Ack::Memory, Ack::Memory);
     config.streams[0].settings.oversize = Oversize::DeadLetter;
     let rig = Rig::start(config);
-    let large = "x".repeat(crate::record::RECORD_BYTES_MAX);
+    let large = "x".repeat(RECORD_BYTES_MAX);
     let body = format!("a\n{large}\nb\n{large}y");
     let mut asked = rig.post("", &body);
     let mut records = Vec::new();
@@ -541,9 +547,67 @@ fn a_record_that_is_too_large_is_set_aside_before_the_others_are_taken() {
 #[test]
 fn a_stream_that_sets_nothing_aside_refuses_a_record_that_is_too_large() {
     let rig = Rig::start(config(Ack::Memory, Ack::Memory));
-    let large = "x".repeat(crate::record::RECORD_BYTES_MAX);
+    let large = "x".repeat(RECORD_BYTES_MAX);
     let reply = rig.post("", &format!("a\n{large}\n")).reply();
     assert_eq!((reply.status, reply.body["code"].as_str()), (413, Some("record_too_large")));
     assert_eq!(reply.body["index"], 1);
     assert!(rig.asides.is_empty());
+}
+
+/// A stream that takes the partition key from the header.
+fn keyed_config() -> Config {
+    let mut config = config(Ack::Memory, Ack::Memory);
+    config.streams[0].settings.partition_key_header = true;
+    config.streams[0].settings.oversize = Oversize::DeadLetter;
+    config.streams[0].settings.limits.batch_records_max = 2;
+    config
+}
+
+const NATIVE: &str = "POST /v1/streams/demo/records HTTP/1.1\r\ncontent-type: application/jsonl";
+const WIRE: &str = "POST / HTTP/1.1\r\nx-amz-target: Firehose_20150804.PutRecordBatch";
+const WIRE_BODY: &str =
+    r#"{"DeliveryStreamName":"demo","Records":[{"Data":"YQo="},{"Data":"Ygo="}]}"#;
+
+#[test]
+fn a_request_s_key_holds_for_all_of_its_records_in_both_dialects() {
+    let rig = Rig::start(keyed_config());
+    let mut batches = Vec::new();
+    for (head, body) in [(NATIVE, "a\nb\n"), (WIRE, WIRE_BODY)] {
+        let keyed = format!("{head}\r\nstandpipe-partition-key: k\u{e4}ufer");
+        assert!(rig.send(&keyed, body).reply().status < 300);
+        assert!(rig.send(head, body).reply().status < 300);
+        wait_until("batches come", || {
+            batches.extend(rig.intake.try_take());
+            batches.len() == 2
+        });
+        for (batch, key) in batches.drain(..).zip([Some("k\u{e4}ufer"), None]) {
+            assert_eq!(batch.records().collect::<Vec<_>>(), [b"a\n", b"b\n"]);
+            assert_eq!([batch.key(0), batch.key(1)], [key; 2]);
+            batch.settle();
+        }
+    }
+    // A record that is set aside takes it along.
+    let large = "x".repeat(RECORD_BYTES_MAX + 1);
+    let asked = rig.send(&format!("{NATIVE}\r\nstandpipe-partition-key: 7"), &large);
+    let aside = rig.asides.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(aside.partition_key.as_ref().map(PartitionKey::as_str), Some("7"));
+    rig.post.settle([(aside.ticket, Word::Secured)]);
+    assert_eq!(asked.reply().status, 200);
+}
+
+#[test]
+fn what_is_no_key_is_refused_in_both_dialects_and_ignored_where_it_means_nothing() {
+    let rig = Rig::start(keyed_config());
+    let key = "x".repeat(257);
+    let native = rig.send(&format!("{NATIVE}\r\nstandpipe-partition-key: {key}"), "a\n").reply();
+    assert_eq!((native.status, &native.body["code"]), (400, &"invalid".into()));
+    assert!(native.detail().contains("standpipe-partition-key") && native.detail().contains("257"));
+    let wire = rig.send(&format!("{WIRE}\r\nstandpipe-partition-key: {key}"), WIRE_BODY).reply();
+    assert_eq!((wire.status, &wire.body["__type"]), (400, &"ValidationException".into()));
+    assert!(wire.body["message"].as_str().unwrap().contains("257"), "{wire:?}");
+    assert_eq!(rig.accepted(), 0);
+
+    let rig = Rig::start(config(Ack::Memory, Ack::Memory));
+    let ignored = rig.send(&format!("{NATIVE}\r\nstandpipe-partition-key: {key}"), "a\n");
+    assert_eq!(ignored.reply().status, 202);
 }

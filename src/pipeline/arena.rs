@@ -1,37 +1,44 @@
-//! The arena: the record bytes of one batch, one behind the other, and where each begins.
+//! The arena: the record bytes of one batch, one behind the other, where each begins, and its partition key.
 //!
 //! Small records are copied into chunks, so that none of them pins the read buffer that it came in. A
 //! large body keeps its own exact buffer and is shared by the records that were cut from it. Every
 //! byte of capacity is reserved before it is allocated. It decides nothing: the batcher does.
 
+mod growth;
+mod shrink;
+
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use growth::capacity_for;
+use growth::make_room;
+
 use super::budget::{NoRoom, Reservation, Share};
+use super::partition::{PartitionKeys, Sizes};
 use super::piece::{Piece, SharedBody};
 use super::pool::{CHUNK_BYTES_MAX, ChunkPool};
 use super::receipt::Ticket;
 use crate::record::BATCH_RECORDS_MAX;
 
-/// The smallest chunk, in bytes: what a trickle of records costs.
-const CHUNK_BYTES_MIN: usize = 4 * 1024;
+/// The smallest chunk, in bytes. A trickle of records costs little more.
+const CHUNK_BYTES_MIN: usize = 1024;
 
 /// A record of at least as many bytes gets a buffer of its own, so that a chunk's unused tail stays small.
 const OWN_BUFFER_BYTES_MIN: usize = CHUNK_BYTES_MAX / 16;
 
-/// What a batch costs beside its chunks, in bytes: its offsets and the batch itself, rounded up.
-pub(super) const ARENA_OVERHEAD_BYTES: usize = 8 * 1024;
+/// What a batch costs beside what its arena holds, in bytes: itself, and its place with whoever has it.
+pub(super) const BATCH_BYTES: usize = 1024;
 
-/// What a batch costs beside its chunks and its places, in bytes.
-const BATCH_BYTES: usize = 512;
+/// For how many records there are places at first, for how many of them somebody may wait, and in how many
+/// chunks they may lie. All of it grows with what there is, and is paid for as it grows.
+const PLACES_MIN: usize = 16;
+const TICKETS_MIN: usize = 4;
+const CHUNKS_MIN: usize = 4;
 
-/// What its tickets cost beside that, in bytes, in a batch that somebody waits for.
-const TICKETS_BYTES: usize = 10 * 1024;
-
-const _: () = assert!(
-    BATCH_RECORDS_MAX.next_power_of_two() * size_of::<(u32, Ticket)>() <= TICKETS_BYTES,
-    "a full batch of tickets is paid for"
-);
+/// What an arena without records takes. It is reserved at once, so that a batch of one record asks for memory
+/// no more often than it has to.
+const EMPTY_BYTES: usize =
+    BATCH_BYTES + PLACES_MIN * size_of::<Place>() + CHUNKS_MIN * size_of::<Chunk>();
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy)]
@@ -80,18 +87,22 @@ pub(super) struct Arena {
     places: Vec<Place>,
     /// Which records somebody waits for, in the order of the records.
     tickets: Vec<(u32, Ticket)>,
+    partition_keys: PartitionKeys,
     bytes: usize,
+    /// The capacity of the chunks that are its own.
+    chunk_bytes: usize,
     first_chunk_bytes: usize,
 }
 
 /// A state of an arena to which it can go back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
-    room: usize,
     chunks: usize,
-    last_chunk_bytes: usize,
     places: usize,
     tickets: usize,
+    chunk_bytes: usize,
+    last_chunk_bytes: usize,
+    partition_keys: Sizes,
     bytes: usize,
 }
 
@@ -103,12 +114,14 @@ impl Arena {
         expected_bytes: usize,
     ) -> Result<Self, NoRoom> {
         Ok(Self {
-            room: share.reserve(ARENA_OVERHEAD_BYTES)?,
+            room: share.reserve(EMPTY_BYTES)?,
             pool: pool.clone(),
-            chunks: Vec::new(),
-            places: Vec::new(),
+            chunks: Vec::with_capacity(CHUNKS_MIN),
+            places: Vec::with_capacity(PLACES_MIN),
             tickets: Vec::new(),
+            partition_keys: PartitionKeys::default(),
             bytes: 0,
+            chunk_bytes: 0,
             first_chunk_bytes: expected_bytes
                 .next_power_of_two()
                 .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
@@ -118,7 +131,7 @@ impl Arena {
     /// An arena of records that lie in `bytes`, each with its start, its length and its number, paid for by
     /// `room`, which becomes as large as it has to be. A record outside of `bytes` is left out.
     pub(super) fn of_frame(
-        mut room: Reservation,
+        room: Reservation,
         pool: &ChunkPool,
         bytes: Vec<u8>,
         records: impl Iterator<Item = (Range<usize>, u16)>,
@@ -131,17 +144,20 @@ impl Arena {
                 places.push(Place { start, bytes: length, chunk: 0, number });
             }
         }
-        let needed = bytes.capacity() + places.capacity() * size_of::<Place>() + BATCH_BYTES;
-        room.grow_anyway(needed.saturating_sub(room.bytes()));
-        Self {
+        let chunk_bytes = bytes.capacity();
+        let mut arena = Self {
             room,
             pool: pool.clone(),
             chunks: vec![Chunk::Copied(bytes)],
             places,
             tickets: Vec::new(),
+            partition_keys: PartitionKeys::default(),
             bytes: sum,
+            chunk_bytes,
             first_chunk_bytes: CHUNK_BYTES_MIN,
-        }
+        };
+        arena.pay_anyway();
+        arena
     }
 
     /// How many records there are.
@@ -181,6 +197,21 @@ impl Arena {
         }
     }
 
+    /// The partition keys of the records, by their index.
+    pub(super) const fn partition_keys(&self) -> &PartitionKeys {
+        &self.partition_keys
+    }
+
+    /// Gives the records their keys out of those of their frame, by their numbers in it.
+    pub(super) fn take_frame_keys(&mut self, of_frame: &PartitionKeys) {
+        if of_frame.is_empty() {
+            return;
+        }
+        let keys = self.places.iter().map(|place| of_frame.get(usize::from(place.number)));
+        self.partition_keys = PartitionKeys::collect(keys);
+        self.pay_anyway();
+    }
+
     /// Who waits for which record, in the order of the records.
     pub(super) fn tickets(&self) -> &[(u32, Ticket)] {
         &self.tickets
@@ -188,38 +219,56 @@ impl Arena {
 
     /// Adds a record at the end.
     ///
-    /// Fails when there is no room for it; the arena is as before then.
-    pub(super) fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
-        let room_before = self.room.bytes();
-        if ticket.is_some() && self.tickets.is_empty() {
-            self.room.grow(TICKETS_BYTES)?;
+    /// Fails when there is no room for it; the records are as before then.
+    pub(super) fn push(
+        &mut self,
+        piece: &Piece<'_>,
+        key: Option<&str>,
+        ticket: Option<Ticket>,
+    ) -> Result<(), NoRoom> {
+        let index = self.places.len();
+        make_room(&mut self.places, &mut self.room, PLACES_MIN)?;
+        if ticket.is_some() {
+            make_room(&mut self.tickets, &mut self.room, TICKETS_MIN)?;
+        }
+        if let Some(key) = key {
+            self.make_room_for_key(index, key)?;
         }
         let place = match piece {
-            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter),
-            Piece::Slice(body, range) => self.adopt(body, range),
+            Piece::Copy(bytes, delimiter) => self.copy(bytes, *delimiter)?,
+            Piece::Slice(body, range) => self.adopt(body, range)?,
         };
-        let place = place.inspect_err(|_| self.room.shrink_to(room_before))?;
         if let Some(ticket) = ticket {
-            let index = u32::try_from(self.places.len()).map_err(|_| NoRoom)?;
-            self.tickets.push((index, ticket));
+            self.tickets.push((u32::from(place.number), ticket));
+        }
+        if let Some(key) = key {
+            self.partition_keys.set(index, key);
         }
         self.places.push(place);
         self.bytes += piece.len();
+        debug_assert!(self.is_paid(), "{self:?}");
+        Ok(())
+    }
+
+    fn make_room_for_key(&mut self, index: usize, key: &str) -> Result<(), NoRoom> {
+        self.room.grow(self.partition_keys.missing_bytes(index, key))?;
+        self.partition_keys.reserve(index, key);
         Ok(())
     }
 
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            room: self.room.bytes(),
             chunks: self.chunks.len(),
-            last_chunk_bytes: self.chunks.last().map_or(0, |chunk| chunk.bytes().len()),
             places: self.places.len(),
             tickets: self.tickets.len(),
+            chunk_bytes: self.chunk_bytes,
+            last_chunk_bytes: self.chunks.last().map_or(0, |chunk| chunk.bytes().len()),
+            partition_keys: self.partition_keys.mark(),
             bytes: self.bytes,
         }
     }
 
-    /// Takes back all that came after `mark`.
+    /// Takes back all that came after `mark`, and gives back the memory that it took.
     pub(super) fn roll_back(&mut self, mark: Mark) {
         for chunk in self.chunks.drain(mark.chunks..) {
             chunk.go_to(&self.pool);
@@ -229,72 +278,39 @@ impl Arena {
         }
         self.places.truncate(mark.places);
         self.tickets.truncate(mark.tickets);
+        self.chunks.shrink_to(capacity_for(mark.chunks.max(1), CHUNKS_MIN));
+        self.places.shrink_to(capacity_for(mark.places.max(1), PLACES_MIN));
+        self.tickets.shrink_to(capacity_for(mark.tickets, TICKETS_MIN));
+        self.partition_keys.roll_back(mark.partition_keys);
         self.bytes = mark.bytes;
-        self.room.shrink_to(mark.room);
+        self.chunk_bytes = mark.chunk_bytes;
+        self.room.shrink_to(self.needed_bytes());
+        debug_assert!(self.is_paid(), "{self:?}");
     }
 
-    /// An arena of just the records that `keep` names, with exact buffers.
-    ///
-    /// Its room is taken from what this arena had, so that it can not fail: it is never larger.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let kept: Vec<bool> = (0..self.places.len()).map(&mut keep).collect();
-        let is_kept = |index: usize| kept.get(index).copied().unwrap_or(false);
-        let mut tickets = Vec::new();
-        let mut next = self.tickets.iter().peekable();
-        let mut places = Vec::new();
-        for (index, place) in self.places.iter().enumerate() {
-            while let Some((_, ticket)) = next.next_if(|(at, _)| *at as usize == index) {
-                if is_kept(index) {
-                    tickets.push((u32::try_from(places.len()).unwrap_or(u32::MAX), *ticket));
-                }
-            }
-            if is_kept(index) {
-                places.push(*place);
-            }
-        }
-        self.bytes = places.iter().map(|place| place.bytes as usize).sum();
-        self.places = places;
-        self.tickets = tickets;
-        self.compact();
+    /// What it takes, in bytes: all of this is reserved.
+    const fn needed_bytes(&self) -> usize {
+        BATCH_BYTES
+            + self.chunk_bytes
+            + self.chunks.capacity() * size_of::<Chunk>()
+            + self.places.capacity() * size_of::<Place>()
+            + self.tickets.capacity() * size_of::<(u32, Ticket)>()
+            + self.partition_keys.capacity_bytes()
     }
 
-    /// Moves the records into one exact buffer when more than half of what they hold is unused.
-    fn compact(&mut self) {
-        let shared: usize = self
-            .chunks
-            .iter()
-            .map(|chunk| match chunk {
-                Chunk::Shared(body) => body.capacity(),
-                Chunk::Copied(_) => 0,
-            })
-            .sum();
-        let overhead = self.overhead_bytes();
-        let held = self.room.bytes().saturating_sub(overhead) + shared;
-        if self.bytes > held / 2 {
-            return;
-        }
-        let missing = self.bytes.saturating_sub(self.room.bytes().saturating_sub(overhead));
-        if self.room.grow(missing).is_err() {
-            // Only slices of a shared body can need room of their own. They stay where they are.
-            return;
-        }
-        let mut exact = Vec::with_capacity(self.bytes);
-        let mut places = Vec::with_capacity(self.places.len());
-        for place in &self.places {
-            let start = u32::try_from(exact.len()).unwrap_or(u32::MAX);
-            exact.extend_from_slice(self.record(*place));
-            places.push(Place { chunk: 0, start, ..*place });
-        }
-        for chunk in self.chunks.drain(..) {
-            chunk.go_to(&self.pool);
-        }
-        self.chunks.push(Chunk::Copied(exact));
-        self.places = places;
-        self.room.shrink_to(overhead + self.bytes);
+    /// Whether what it takes is what is reserved for it, to the byte.
+    fn is_paid(&self) -> bool {
+        let own = |chunk: &Chunk| match chunk {
+            Chunk::Copied(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        };
+        self.chunk_bytes == self.chunks.iter().map(own).sum::<usize>()
+            && self.needed_bytes() == self.room.bytes()
     }
 
-    const fn overhead_bytes(&self) -> usize {
-        ARENA_OVERHEAD_BYTES + if self.tickets.is_empty() { 0 } else { TICKETS_BYTES }
+    /// Pays for what is there already, beyond the bound if need be.
+    fn pay_anyway(&mut self) {
+        self.room.grow_anyway(self.needed_bytes().saturating_sub(self.room.bytes()));
     }
 
     fn record(&self, place: Place) -> &[u8] {
@@ -325,11 +341,13 @@ impl Arena {
         } else if self.chunks.is_empty() {
             self.first_chunk_bytes.max(bytes.next_power_of_two())
         } else {
-            (self.room.bytes() - self.overhead_bytes())
-                .next_power_of_two()
-                .clamp(OWN_BUFFER_BYTES_MIN, CHUNK_BYTES_MAX)
+            // As much as there is already: a batch that is half full takes half of a full one at most.
+            let wanted = self.chunk_bytes.max(bytes).next_power_of_two();
+            wanted.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
         };
+        make_room(&mut self.chunks, &mut self.room, CHUNKS_MIN)?;
         self.room.grow(capacity)?;
+        self.chunk_bytes += capacity;
         let chunk = self.pool.take(capacity);
         match self.chunks.push_mut(Chunk::Copied(chunk)) {
             Chunk::Copied(chunk) => Ok(chunk),
@@ -341,6 +359,7 @@ impl Arena {
         let known =
             matches!(self.chunks.last(), Some(Chunk::Shared(last)) if Arc::ptr_eq(last, body));
         if !known {
+            make_room(&mut self.chunks, &mut self.room, CHUNKS_MIN)?;
             self.chunks.push(Chunk::Shared(Arc::clone(body)));
         }
         self.last_place(range.start, range.len())

@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::arena::Arena;
+use super::arena::{Arena, BATCH_BYTES};
 use super::budget::Reservation;
 use super::lane::Lane;
+use super::partition::PartitionKeys;
 use super::pool::ChunkPool;
 use super::receipt::Ticket;
 
@@ -53,6 +54,9 @@ pub struct Batch {
     /// Whether the lane counts it among those with something to deliver.
     is_outstanding: bool,
 }
+
+const _: () =
+    assert!(size_of::<Batch>() <= BATCH_BYTES / 2, "a batch and what is kept of it are paid for");
 
 impl Batch {
     /// A batch of accepted records.
@@ -108,6 +112,13 @@ impl Batch {
         // Who waits until nothing is outstanding does not wait for what is older than its wait.
         batch.set_aside();
         batch
+    }
+
+    /// The same, where the records of the frame have these partition keys, by their numbers.
+    #[must_use]
+    pub fn with_frame_keys(mut self, of_frame: &PartitionKeys) -> Self {
+        self.arena.take_frame_keys(of_frame);
+        self
     }
 
     /// The stream that the records are for.
@@ -170,6 +181,18 @@ impl Batch {
     /// The records that are not settled, in their order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.arena.records()
+    }
+
+    /// The partition key of the record at `index`, if it came with one. It is no part of the record's bytes.
+    #[must_use]
+    pub fn key(&self, index: usize) -> Option<&str> {
+        self.arena.partition_keys().get(index)
+    }
+
+    /// The partition keys of the records that are not settled.
+    #[must_use]
+    pub const fn partition_keys(&self) -> &PartitionKeys {
+        self.arena.partition_keys()
     }
 
     /// Who waits for which record: the record's index now, and the ticket.

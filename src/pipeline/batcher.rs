@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::piece::Piece;
 use super::pool::ChunkPool;
 use super::receipt::{Receipt, Ticket};
+use crate::record::PartitionKey;
 
 /// When a batch closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +121,7 @@ impl Batcher {
             now,
             before,
             closed_before,
+            key: None,
             records: 0,
             bytes: 0,
             is_committed: false,
@@ -167,6 +169,7 @@ impl Batcher {
     fn push(
         &mut self,
         piece: &Piece<'_>,
+        key: Option<&str>,
         ticket: Option<Ticket>,
         now: Instant,
     ) -> Result<(), NoRoom> {
@@ -192,7 +195,7 @@ impl Batcher {
                 })
             }
         };
-        open.arena.push(piece, ticket)?;
+        open.arena.push(piece, key, ticket)?;
         if ticket.is_some() && !open.is_awaited {
             open.is_awaited = true;
             let at = self.awaited_linger.map(|linger| now + linger);
@@ -244,19 +247,26 @@ pub struct Entry<'a> {
     now: Instant,
     before: Option<Before>,
     closed_before: usize,
+    key: Option<PartitionKey>,
     records: usize,
     bytes: usize,
     is_committed: bool,
 }
 
 impl Entry<'_> {
+    /// The records that are added from now on have this partition key.
+    pub fn set_key(&mut self, key: Option<PartitionKey>) {
+        self.key = key;
+    }
+
     /// Adds a record.
     ///
     /// # Errors
     /// [`NoRoom`] when memory is full. What was added before is still there, so that the
     /// caller chooses between committing that and leaving nothing behind.
     pub fn push(&mut self, piece: &Piece<'_>, ticket: Option<Ticket>) -> Result<(), NoRoom> {
-        self.batcher.push(piece, ticket, self.now)?;
+        let key = self.key.as_ref().map(PartitionKey::as_str);
+        self.batcher.push(piece, key, ticket, self.now)?;
         self.records += 1;
         self.bytes += piece.len();
         Ok(())

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::testing::{lane, lane as lane_of, limits};
 use super::{Batch, Batcher, ChunkPool, Limits, Piece, SharedBody, Ticket};
+use crate::record::{PARTITION_KEY_CHARS_MAX, PartitionKey};
 
 fn contents(batch: &Batch) -> Vec<Vec<u8>> {
     batch.records().map(<[u8]>::to_vec).collect()
@@ -93,10 +94,123 @@ fn memory_is_counted_as_capacity_and_given_back_in_full() {
     let mut entry = batcher.entry(Instant::now());
     entry.push(&copy(b"x"), None).unwrap();
     entry.commit();
-    assert!(lane.share().used_bytes() >= 4_096, "one byte takes the chunk that it lies in");
+    assert!(lane.share().used_bytes() >= 1_024, "one byte takes the chunk that it lies in");
     batcher.close();
     drop(drain(&mut batcher));
     assert_eq!((lane.share().used_bytes(), lane.records_in_memory()), (0, 0));
+}
+
+/// A batch of so many records of these bytes, and what it had reserved when it had each number of them.
+fn reserved_along(
+    lane: &std::sync::Arc<super::Lane>,
+    records: usize,
+    bytes: usize,
+) -> (Batch, Vec<usize>) {
+    let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+    let mut reserved = Vec::new();
+    for _ in 0..records {
+        let mut entry = batcher.entry(Instant::now());
+        entry.push(&copy(&vec![7; bytes]), None).unwrap();
+        entry.commit();
+        reserved.push(lane.share().used_bytes());
+    }
+    batcher.close();
+    (batcher.take_closed().unwrap(), reserved)
+}
+
+#[test]
+fn what_a_batch_reserves_grows_with_what_it_holds() {
+    let lane = lane("demo", 1 << 24);
+    let (batch, reserved) = reserved_along(&lane, 500, 100);
+    assert!(reserved[0] < 2_560, "{} bytes for one record", reserved[0]);
+    assert!(reserved[29] < 3 * 30 * 100, "{} bytes for thirty", reserved[29]);
+    for (at, reserved) in reserved.iter().enumerate() {
+        let held = (at + 1) * (100 + 12);
+        assert!(
+            (held..2 * held + 2_500).contains(reserved),
+            "{reserved} bytes for {} records",
+            at + 1
+        );
+    }
+    assert!(
+        batch.reserved_bytes() >= 500 * (100 + 12),
+        "a full batch is charged for what it takes"
+    );
+    drop(batch);
+    assert_eq!(lane.share().used_bytes(), 0);
+}
+
+#[test]
+fn a_thousand_streams_with_a_record_each_fit_three_mebibytes() {
+    let budget = super::Budget::new(3 << 20);
+    let batches: Vec<Batch> = (0..1_000)
+        .map(|number| {
+            let name = format!("stream-{number}").parse().unwrap();
+            reserved_along(&super::Lane::new(name, budget.share(0)), 1, 500).0
+        })
+        .collect();
+    assert_eq!(batches.len(), 1_000);
+}
+
+#[test]
+fn a_request_that_is_taken_back_gives_back_all_that_it_made_a_batch_grow_by() {
+    let lane = lane("demo", 1 << 24);
+    let (_post, mut boxes) = super::post(1);
+    let receipt = super::Book::new(boxes.remove(0)).open(1, lane.share()).unwrap();
+    for before in [0, 1, 15, 16, 17, 200] {
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        for _ in 0..before {
+            entry.push(&copy(b"first"), None).unwrap();
+        }
+        entry.commit();
+        let reserved = lane.share().used_bytes();
+        let mut entry = batcher.entry(Instant::now());
+        for index in 0..300 {
+            entry.set_key(key_of(index));
+            entry.push(&copy(&[7; 2_000]), Some(receipt.ticket(index))).unwrap();
+        }
+        assert!(lane.share().used_bytes() > reserved + 300 * 2_000);
+        drop(entry);
+        assert_eq!(lane.share().used_bytes(), reserved, "after {before} records");
+        let mut entry = batcher.entry(Instant::now());
+        entry.push(&copy(b"second"), None).unwrap();
+        entry.commit();
+        batcher.close();
+        let batch = batcher.take_closed().unwrap();
+        assert_eq!((batch.len(), batch.tickets().count()), (before + 1, 0));
+        assert!(batch.partition_keys().is_empty());
+        assert_eq!(batch.records().last(), Some(&b"second"[..]));
+    }
+}
+
+#[test]
+fn where_there_is_no_room_to_grow_what_is_there_stays_and_is_paid_for() {
+    let record_of = |number: usize| [u8::try_from(number).unwrap(); 70];
+    for room in (1_000..9_000).step_by(97) {
+        let lane = lane("demo", room);
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        entry.set_key(Some("key".parse().unwrap()));
+        let mut records = 0;
+        while records < 200 && entry.push(&copy(&record_of(records)), None).is_ok() {
+            records += 1;
+        }
+        assert!(records < 200 && lane.share().used_bytes() <= room);
+        if records == 0 {
+            drop(entry);
+        } else {
+            entry.commit();
+            batcher.close();
+            let batch = batcher.take_closed().unwrap();
+            let expected: Vec<Vec<u8>> =
+                (0..records).map(|record| record_of(record).to_vec()).collect();
+            assert_eq!(contents(&batch), expected);
+            assert_eq!(batch.key(records - 1), Some("key"));
+            assert!(records * 70 > room / 4 || room < 4_000, "{records} records in {room} bytes");
+        }
+        assert_eq!(lane.share().used_bytes(), 0);
+    }
 }
 
 #[test]
@@ -189,6 +303,65 @@ fn a_record_that_somebody_waits_for_lingers_no_longer_than_that_allows() {
     assert_eq!(put(at(50), Some(receipt.ticket(0)), true), Some(at(120)), "the first one counts");
 }
 
+/// A short key for most records that have this number, and none for the others.
+fn key_of(number: usize) -> Option<PartitionKey> {
+    (!number.is_multiple_of(4)).then(|| format!("key {}", number / 3).parse().unwrap())
+}
+
+#[test]
+fn a_key_takes_nothing_of_a_record_and_a_batch_without_one_nothing_for_it() {
+    let lane = lane("demo", 1 << 24);
+    let put = |key: Option<&str>| {
+        let limits = Limits { batch_bytes_max: 50_000, ..limits() };
+        let mut batcher = Batcher::new(lane.clone(), limits, ChunkPool::new());
+        let mut entry = batcher.entry(Instant::now());
+        entry.set_key(key.map(|key| key.parse().unwrap()));
+        for _ in 0..500 {
+            entry.push(&copy(&[7; 100]), None).unwrap();
+        }
+        assert_eq!((entry.records(), entry.bytes()), (500, 50_000));
+        entry.commit();
+        batcher.take_closed().unwrap()
+    };
+    let longest = "\u{1f511}".repeat(PARTITION_KEY_CHARS_MAX);
+    let (plain, keyed) = (put(None), put(Some(&longest)));
+    assert!(plain.partition_keys().is_empty() && plain.key(0).is_none());
+    assert_eq!(plain.partition_keys().capacity_bytes(), 0);
+    assert_eq!(contents(&plain), contents(&keyed));
+    assert!((0..500).all(|index| keyed.key(index) == Some(&longest)));
+    let more = keyed.reserved_bytes() - plain.reserved_bytes();
+    assert_eq!(more, keyed.partition_keys().capacity_bytes());
+    assert!(more < 2_500, "{more}: the key of a request is there once");
+}
+
+#[test]
+fn records_of_a_shared_body_have_keys_and_a_frame_s_are_by_its_numbers() {
+    let lane = lane("demo", 1 << 20);
+    let body = SharedBody::new(b"a\nb\n".to_vec(), lane.share().empty_reservation());
+    let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(Instant::now());
+    entry.push(&Piece::Slice(&body, 0..2), None).unwrap();
+    entry.set_key(Some("k".parse().unwrap()));
+    entry.push(&Piece::Slice(&body, 2..4), None).unwrap();
+    entry.commit();
+    batcher.close();
+    let batch = batcher.take_closed().unwrap();
+    assert_eq!((batch.key(0), batch.key(1)), (None, Some("k")));
+
+    let keys = [Some("zero"), None, Some("two"), Some("two")];
+    let of_frame = super::PartitionKeys::collect(keys.into_iter());
+    let room = lane.share().empty_reservation();
+    let origin = super::Origin { segment: 1, frame: 0 };
+    let places = [(0..1, 1), (1..2, 3), (2..3, 0)].into_iter();
+    let batch =
+        Batch::of_frame(lane.clone(), room, origin, Instant::now(), b"xyz".to_vec(), places);
+    let before = lane.share().used_bytes();
+    let batch = batch.with_frame_keys(&of_frame);
+    assert_eq!([0, 1, 2].map(|index| batch.key(index)), [None, Some("two"), Some("zero")]);
+    let taken = batch.partition_keys().capacity_bytes();
+    assert_eq!(lane.share().used_bytes(), before + taken);
+}
+
 /// One request of a random life: its records, whether it is committed, and how long after the last one.
 type Request = (Vec<Vec<u8>>, bool, u64);
 
@@ -221,11 +394,13 @@ proptest! {
             let reserved = lane.share().used_bytes();
             let was_awaited = batcher.is_awaited();
             let ticket = (later % 3 == 0).then(|| receipt.ticket(expected.len()));
+            let key = key_of(usize::try_from(later).unwrap());
             let mut entry = batcher.entry(now);
+            entry.set_key(key.clone());
             let fits = records.iter().all(|record| entry.push(&copy(record), ticket).is_ok());
             if commit && fits {
                 entry.commit();
-                expected.extend(records.into_iter().map(|record| (record, ticket)));
+                expected.extend(records.into_iter().map(|record| (record, ticket, key.clone())));
             } else {
                 drop(entry);
                 prop_assert_eq!(batcher.is_awaited(), was_awaited);
@@ -245,7 +420,9 @@ proptest! {
             prop_assert!(batch.bytes() <= bytes_max || batch.len() == 1);
             let mut tickets: HashMap<usize, Ticket> = batch.tickets().collect();
             for (index, record) in batch.records().enumerate() {
-                prop_assert_eq!(Some((record.to_vec(), tickets.remove(&index))), expected.pop_front());
+                let key = batch.key(index).map(|key| key.parse().unwrap());
+                let seen = (record.to_vec(), tickets.remove(&index), key);
+                prop_assert_eq!(Some(seen), expected.pop_front());
             }
             prop_assert!(tickets.is_empty());
         }
@@ -263,10 +440,12 @@ proptest! {
         let lane = lane("demo", 1 << 24);
         let (_post, mut boxes) = super::post(1);
         let receipt = super::Book::new(boxes.remove(0)).open(records.len(), lane.share()).unwrap();
-        let mut batcher = Batcher::new(lane, limits(), ChunkPool::new());
+        let receipt_bytes = lane.share().used_bytes();
+        let mut batcher = Batcher::new(lane.clone(), limits(), ChunkPool::new());
         let mut entry = batcher.entry(Instant::now());
         for (index, record) in records.iter().enumerate() {
             let ticket = (index % 3 == 0).then(|| receipt.ticket(index));
+            entry.set_key(key_of(index));
             entry.push(&copy(record), ticket).unwrap();
         }
         entry.commit();
@@ -282,6 +461,11 @@ proptest! {
             let wanted: Vec<_> = expected.iter().enumerate().filter(|(_, (original, _))| original % 3 == 0)
                 .map(|(now, (original, _))| (now, receipt.ticket(*original))).collect();
             prop_assert_eq!(tickets, wanted);
+            for (now, (original, _)) in expected.iter().enumerate() {
+                let key = batch.key(now).map(|key| key.parse().unwrap());
+                prop_assert_eq!(key, key_of(*original));
+            }
+            prop_assert_eq!(batch.reserved_bytes(), lane.share().used_bytes() - receipt_bytes);
         }
     }
 }

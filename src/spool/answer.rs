@@ -51,8 +51,8 @@ impl Writer {
                     batch.secure(origin);
                     self.onward.push(batch);
                 }
-                Kept::Copy(spill) => {
-                    self.is_off_its_way(spill.bytes.capacity());
+                Kept::Copy(spill, room) => {
+                    drop(room);
                     let stream = self.stream.clone();
                     words.push(Word::Spooled { stream, id: spill.id, result: Ok(origin) });
                 }
@@ -89,8 +89,8 @@ impl Writer {
                 let parts = batch.take_parts().into_iter();
                 self.shared.post.settle(parts.map(|part| (part, Settled::Refused(why))));
             }
-            Kept::Copy(spill) => {
-                self.is_off_its_way(spill.bytes.capacity());
+            Kept::Copy(spill, room) => {
+                drop(room);
                 self.shared.speaker.say([Word::Spooled { stream, id: spill.id, result: Err(why) }]);
             }
             Kept::Letter(letter, Some(ticket)) => {

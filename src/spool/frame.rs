@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0  magic "SPFR"        u32   who is searching for the next frame searches for this
-//!   4  kind                u8    1 records, 2 the end of the segment
+//!   4  kind                u8    1 records, 2 the end of the segment, 3 records with partition keys
 //!   5  reserved            3     zeros
 //!   8  index               u32   of this frame in its segment; consumed by sealing, whatever becomes of it
 //!  12  records             u32   in the payload: 1 to 500; none in an end frame
@@ -22,7 +22,9 @@
 
 use super::cursor::Cursor;
 use super::seal::{NotOpened, SegmentKeys, TAG_BYTES};
-use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
+use crate::record::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PARTITION_KEY_BYTES_MAX, RECORD_BYTES_MAX,
+};
 
 /// How long a head is.
 pub(super) const HEAD_BYTES: usize = 40;
@@ -30,10 +32,13 @@ pub(super) const HEAD_BYTES: usize = 40;
 /// What searching for a frame looks for.
 pub(super) const MAGIC: [u8; 4] = *b"SPFR";
 
-/// The longest payload: a full batch that its last record takes over the limit, with the records' lengths,
-/// and what else a payload says. A head that claims more is damaged.
+/// The longest payload: a full batch that its last record takes over the limit, with the records' lengths and
+/// a key for each, and what else a payload says. A head that claims more is damaged.
 pub(super) const PAYLOAD_BYTES_MAX: usize =
-    BATCH_BYTES_MAX + RECORD_BYTES_MAX + 4 * BATCH_RECORDS_MAX + 64 * 1024;
+    BATCH_BYTES_MAX + RECORD_BYTES_MAX + 4 * BATCH_RECORDS_MAX + KEYS_BYTES_MAX + 64 * 1024;
+
+/// What the partition keys of a full batch take: the number, the length and the text of one for each record.
+const KEYS_BYTES_MAX: usize = BATCH_RECORDS_MAX * (2 + 2 + PARTITION_KEY_BYTES_MAX);
 
 const _: () = assert!(PAYLOAD_BYTES_MAX < 8 * 1024 * 1024, "a frame can be held in memory");
 
@@ -42,6 +47,8 @@ const _: () = assert!(PAYLOAD_BYTES_MAX < 8 * 1024 * 1024, "a frame can be held 
 pub(super) enum FrameKind {
     /// The records of one batch.
     Records,
+    /// The records of one batch, some of which have a partition key.
+    KeyedRecords,
     /// Nothing: it says that the segment ends here, and its counts are those of the whole segment.
     End,
 }
@@ -73,15 +80,21 @@ impl Head {
     /// Below which index all frames are durable, if this head is to be believed.
     pub(super) const fn durable_frames(&self) -> u32 {
         match self.kind {
-            FrameKind::Records => self.watermark,
+            FrameKind::Records | FrameKind::KeyedRecords => self.watermark,
             FrameKind::End => self.index,
         }
+    }
+
+    /// Whether it is one of records.
+    pub(super) fn has_records(&self) -> bool {
+        self.kind != FrameKind::End
     }
 
     fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let kind: u32 = match self.kind {
             FrameKind::Records => 1,
             FrameKind::End => 2,
+            FrameKind::KeyedRecords => 3,
         };
         let mut bytes = [0; HEAD_BYTES];
         let fields = [
@@ -168,6 +181,7 @@ fn fields(cursor: &mut Cursor<'_>) -> Result<Head, BadHead> {
     let kind = match cursor.u32().ok_or(BadHead::TooShort)? {
         1 => FrameKind::Records,
         2 => FrameKind::End,
+        3 => FrameKind::KeyedRecords,
         _ => return Err(BadHead::Kind),
     };
     let mut word = || cursor.u32().ok_or(BadHead::TooShort);
@@ -180,7 +194,9 @@ fn fields(cursor: &mut Cursor<'_>) -> Result<Head, BadHead> {
 impl Head {
     fn check(&self) -> Result<(), BadHead> {
         let is_counted = match self.kind {
-            FrameKind::Records => (1..=BATCH_RECORDS_MAX).contains(&(self.records as usize)),
+            FrameKind::Records | FrameKind::KeyedRecords => {
+                (1..=BATCH_RECORDS_MAX).contains(&(self.records as usize))
+            }
             FrameKind::End => self.records == 0 && self.sealed_bytes == 0,
         };
         let is_sane = is_counted
@@ -293,6 +309,11 @@ mod tests {
         assert_eq!(parse_head(&bytes[..39]), Err(BadHead::TooShort));
         bytes[7] = 1;
         assert_eq!(parse_head(&bytes), Err(BadHead::Kind), "what is reserved is zero");
+        bytes[7] = 0;
+        for (kind, expected) in [(0, None), (3, Some(FrameKind::KeyedRecords)), (4, None)] {
+            bytes[4] = kind;
+            assert_eq!(parse_head(&bytes).ok().map(|head| head.kind), expected);
+        }
         bytes[0] = b's';
         assert_eq!(parse_head(&bytes), Err(BadHead::Magic));
     }
@@ -302,8 +323,9 @@ mod tests {
         fn a_head_that_reads_is_written_the_same_so_that_all_of_it_is_authenticated(
             mut bytes in any::<[u8; HEAD_BYTES]>(),
             small in any::<[u8; 4]>(),
+            kind in 1_u8..4,
         ) {
-            bytes[..8].copy_from_slice(b"SPFR\x01\0\0\0");
+            bytes[..8].copy_from_slice(&[b'S', b'P', b'F', b'R', kind, 0, 0, 0]);
             for (at, value) in [12, 16, 20, 24].into_iter().zip(small) {
                 bytes[at..at + 4].copy_from_slice(&u32::from(value).to_le_bytes());
             }

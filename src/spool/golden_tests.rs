@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::header;
+use super::frame;
+use super::header::{self, Encoded};
+use super::look::opens;
 use super::note::{self, Entry};
 use super::scan::{Event, Extent, Scanner};
 use super::seal::SegmentKeys;
 use super::testing::{self, Segment, data_key};
+use crate::pipeline::PartitionKeys;
 
 const ID: u64 = 0x0000_018b_cfe5_6800;
 
@@ -82,10 +85,142 @@ fn the_golden_segment_and_its_note_are_read_today_as_they_were() {
     assert_eq!(records, expected);
 }
 
+/// A segment of keyed records, of plain ones, and an end.
+fn keyed_segment() -> Segment {
+    let mut segment = Segment::of(ID, &[], false);
+    let keys = PartitionKeys::collect(KEYS.into_iter());
+    segment.append_keyed(RECORDS.map(|record| record.as_bytes().to_vec()).to_vec(), &keys, 0);
+    segment.append(vec![b"plain".to_vec()], 1);
+    segment.end();
+    segment
+}
+
+const RECORDS: [&str; 4] = ["one", "", "three", "four"];
+const KEYS: [Option<&str>; 4] = [Some("k\u{e4}ufer 7"), Some("k\u{e4}ufer 7"), None, Some("b")];
+
+/// The same by the description of the format, without the code of the product but for its header.
+fn keyed_by_hand() -> Vec<u8> {
+    use ring::{aead, digest, hkdf};
+    let plain = std::fs::read(golden("spool-v1.seg")).unwrap();
+    let header_bytes = u32::from_le_bytes(plain[12..16].try_into().unwrap()) as usize;
+    let header = &plain[..header_bytes];
+    let (before_commitment, salt) = (&header[..header_bytes - 32], &header[header_bytes - 64..]);
+    let mut key = [0; 32];
+    let label: &[u8] = b"standpipe/v1/frame";
+    hkdf::Salt::new(hkdf::HKDF_SHA256, &salt[..32])
+        .extract(b"a data key that is not random...")
+        .expand(&[label, before_commitment], hkdf::HKDF_SHA256)
+        .unwrap()
+        .fill(&mut key)
+        .unwrap();
+    let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).unwrap());
+    let digest = digest::digest(&digest::SHA256, header);
+
+    let keyed: [&[u8]; 11] = [
+        &1_700_000_000_123_u64.to_le_bytes(),
+        b"\x02\0",
+        b"\x09\0\x01\0",
+        b"k\xc3\xa4ufer 7",
+        b"b",
+        b"\x01\0\x01\0\0\0\x02\0",
+        b"\x03\0\0\0\0\0\0\0\x05\0\0\0\x04\0\0\0",
+        b"one",
+        b"",
+        b"three",
+        b"four",
+    ];
+    let plain: [&[u8]; 3] = [&1_700_000_000_123_u64.to_le_bytes(), b"\x05\0\0\0", b"plain"];
+    let mut segment = header.to_vec();
+    for (index, kind, records, watermark, before, payload) in [
+        (0_u8, 3, 4, 0, 0, keyed.concat()),
+        (1, 1, 1, 1, 4, plain.concat()),
+        (2, 2, 0, 2, 5, Vec::new()),
+    ] {
+        let random = [index; 8];
+        let mut head =
+            vec![b'S', b'P', b'F', b'R', kind, 0, 0, 0, index, 0, 0, 0, records, 0, 0, 0];
+        head.extend_from_slice(&[
+            u8::try_from(payload.len()).unwrap(),
+            0,
+            0,
+            0,
+            watermark,
+            0,
+            0,
+            0,
+        ]);
+        head.extend_from_slice(&[before, 0, 0, 0, 0, 0, 0, 0]);
+        head.extend_from_slice(&random);
+        let nonce = [&[0, 0, 0, index][..], &random].concat().try_into().unwrap();
+        let nonce = aead::Nonce::assume_unique_for_key(nonce);
+        let beside = aead::Aad::from([digest.as_ref(), &head].concat());
+        let mut sealed = payload;
+        key.seal_in_place_append_tag(nonce, beside, &mut sealed).unwrap();
+        segment.extend_from_slice(&head);
+        segment.extend_from_slice(&sealed);
+    }
+    segment
+}
+
+#[test]
+fn a_segment_of_keyed_records_is_what_its_description_says_and_what_it_was() {
+    let bytes = std::fs::read(golden("spool-v1-keys.seg")).unwrap();
+    assert!(bytes == keyed_by_hand());
+    assert!(bytes == keyed_segment().bytes);
+    let parsed = header::decode(&bytes).unwrap();
+    let keys = Arc::new(parsed.keys(&data_key()).unwrap());
+    let extent = Extent::found(bytes.len() as u64);
+    let mut scanner = Scanner::new(keys, parsed.digest, parsed.bytes as u64, extent);
+    let mut came = Vec::new();
+    loop {
+        match scanner.next(|_| true) {
+            Event::Frame { payload, .. } => {
+                let keys = payload.keys();
+                came.extend(payload.records().enumerate().map(|(number, record)| {
+                    let record = String::from_utf8(record.to_vec()).unwrap();
+                    (record, keys.get(number).map(str::to_owned))
+                }));
+            }
+            Event::NeedBytes => scanner
+                .fill(|offset, into| {
+                    let from = usize::try_from(offset).unwrap();
+                    into.copy_from_slice(&bytes[from..from + into.len()]);
+                    Ok(into.len())
+                })
+                .unwrap(),
+            end => {
+                assert_eq!(end, Event::End { records: 5, is_closed: true });
+                break;
+            }
+        }
+    }
+    let expected = RECORDS.into_iter().zip(KEYS).chain([("plain", None)]);
+    let expected: Vec<_> =
+        expected.map(|(record, key)| (record.to_owned(), key.map(str::to_owned))).collect();
+    assert_eq!(came, expected);
+}
+
+#[test]
+fn no_bit_of_a_keyed_frame_can_be_turned() {
+    let segment = keyed_segment();
+    let ((from, head), (to, _)) = (segment.frames[0], segment.frames[1]);
+    for bit in 0..(to - from) * 8 {
+        let mut frame = segment.bytes[from..to].to_vec();
+        frame[bit / 8] ^= 1 << (bit % 8);
+        let sealed = &mut frame.clone()[frame::HEAD_BYTES..];
+        let Encoded { keys, digest, .. } = &segment.encoded;
+        let opens = frame::parse_head(&frame).is_ok_and(|head| {
+            head.frame_bytes() == frame.len() && opens(keys, digest, &head, sealed)
+        });
+        assert!(!opens, "bit {bit} of {head:?}");
+    }
+}
+
 #[test]
 #[ignore = "writes the golden files; only ever for a new version of the format"]
 fn write_the_golden_files() {
     let segment = segment();
     std::fs::write(golden("spool-v1.seg"), &segment.bytes).unwrap();
     std::fs::write(golden("spool-v1.note"), note(&segment.encoded.keys)).unwrap();
+    std::fs::write(golden("spool-v1-keys.seg"), keyed_by_hand()).unwrap();
 }

@@ -23,13 +23,35 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 #[derive(Debug)]
 pub(super) enum WriterJob {
     /// To keep a copy.
-    Spill(Spill),
+    Spill(Spill, SpillRoom),
     /// To set a record aside.
     SetAside(Letter, Option<Ticket>),
     /// To send dead letters on their way again.
     Replay(Replay),
     /// To end what is open and take nothing more.
     End,
+}
+
+/// Room for a copy on its way to the writer, until this is dropped.
+#[derive(Debug)]
+pub struct SpillRoom {
+    bytes: usize,
+    /// The bytes that are on their way, over all streams.
+    of: Arc<AtomicUsize>,
+}
+
+impl SpillRoom {
+    /// The copy has turned out to have so many.
+    fn set(&mut self, bytes: usize) {
+        self.of.fetch_add(bytes, Ordering::AcqRel);
+        self.of.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::AcqRel);
+    }
+}
+
+impl Drop for SpillRoom {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 /// What the reader of a stream is told.
@@ -99,12 +121,27 @@ impl StreamSpool {
     /// # Errors
     /// Gives the copy back when as many bytes as allowed are on their way, over all streams. One copy may
     /// always go when none is.
-    pub fn spill(&self, spill: Spill) -> Result<(), Spill> {
-        if !self.takes_on_its_way(spill.bytes.capacity()) {
-            return Err(spill);
+    pub fn spill(&self, spill: Spill) -> Result<(), Box<Spill>> {
+        match self.spill_room(spill.memory_bytes()) {
+            Some(room) => {
+                self.spill_into(room, spill);
+                Ok(())
+            }
+            None => Err(Box::new(spill)),
         }
-        self.tell_writer(WriterJob::Spill(spill));
-        Ok(())
+    }
+
+    /// Room for a copy of about so many bytes, by the same bound, before it is made.
+    #[must_use]
+    pub fn spill_room(&self, bytes: usize) -> Option<SpillRoom> {
+        let of = Arc::clone(&self.inner.spilling_bytes);
+        self.takes_on_its_way(bytes).then(|| SpillRoom { bytes, of })
+    }
+
+    /// Keeps a copy for which there is room, as [`StreamSpool::spill`] does.
+    pub fn spill_into(&self, mut room: SpillRoom, spill: Spill) {
+        room.set(spill.memory_bytes());
+        self.tell_writer(WriterJob::Spill(spill, room));
     }
 
     /// Sets a record aside as a dead letter. [`super::Word::SetAside`] says what became of it.

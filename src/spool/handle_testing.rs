@@ -18,7 +18,6 @@ pub(crate) struct Ends {
     reader: Receiver<ReaderJob>,
     is_wanted: Arc<AtomicBool>,
     counts: Arc<Counts>,
-    spilling_bytes: Arc<AtomicUsize>,
     speaker: Speaker,
     read_ahead: Arc<Share>,
 }
@@ -45,12 +44,11 @@ pub(crate) fn ends(spilling_bytes_max: usize) -> (StreamSpool, Ends, Words) {
     let (inlet, _) = durable_way(Arc::new(|| ()));
     let is_wanted = Arc::new(AtomicBool::new(false));
     let counts = Arc::new(Counts::default());
-    let spilling_bytes = Arc::new(AtomicUsize::new(0));
     let inner = Inner {
         inlet,
         counts: Arc::clone(&counts),
         is_wanted: Arc::clone(&is_wanted),
-        spilling_bytes: Arc::clone(&spilling_bytes),
+        spilling_bytes: Arc::new(AtomicUsize::new(0)),
         spilling_bytes_max,
         to_writer,
         wake_writer: Arc::new(|| ()),
@@ -59,7 +57,7 @@ pub(crate) fn ends(spilling_bytes_max: usize) -> (StreamSpool, Ends, Words) {
     };
     let spool = StreamSpool { inner: Arc::new(inner) };
     let read_ahead = Budget::new(1 << 22).share(0);
-    let ends = Ends { writer, reader, is_wanted, counts, spilling_bytes, speaker, read_ahead };
+    let ends = Ends { writer, reader, is_wanted, counts, speaker, read_ahead };
     (spool, ends, words)
 }
 
@@ -67,10 +65,7 @@ impl Ends {
     /// What the writer is told next, which comes soon. The room of a copy is given back.
     pub(crate) fn written(&self, within: Duration) -> Option<Written> {
         Some(match self.writer.recv_timeout(within).ok()? {
-            WriterJob::Spill(spill) => {
-                self.spilling_bytes.fetch_sub(spill.bytes.capacity(), Ordering::AcqRel);
-                Written::Spill(spill)
-            }
+            WriterJob::Spill(spill, _) => Written::Spill(spill),
             WriterJob::SetAside(letter, _) => Written::SetAside(letter),
             // The forwarder asks for neither.
             WriterJob::Replay(_) | WriterJob::End => return None,

@@ -5,7 +5,8 @@
 //!  set aside, unix ms u64 | accepted, unix ms u64 | the record
 //! ```
 //!
-//! All integers are little-endian. Pure.
+//! All integers are little-endian. Its partition key, if it has one, is the frame's to keep, as any record's
+//! is. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -119,6 +120,7 @@ mod tests {
         Letter {
             id: 7,
             record: b"poison\n".to_vec(),
+            partition_key: None,
             opened_at: Instant::now(),
             reason: "refused_alone",
             code: "ValidationException".into(),

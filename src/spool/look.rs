@@ -140,6 +140,8 @@ pub(super) fn opens(keys: &SegmentKeys, digest: &[u8; 32], head: &Head, sealed: 
     match (head.kind, frame::open(keys, digest, head, sealed)) {
         (_, Err(_)) => false,
         (FrameKind::End, Ok(payload)) => payload.is_empty(),
-        (FrameKind::Records, Ok(payload)) => payload::parse(payload, head.records).is_ok(),
+        (FrameKind::Records | FrameKind::KeyedRecords, Ok(payload)) => {
+            payload::parse(payload, head.kind, head.records).is_ok()
+        }
     }
 }

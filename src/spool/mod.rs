@@ -86,7 +86,7 @@ mod writer;
 
 pub use config::{Config, Volume};
 pub use dirs::StartError;
-pub use handle::{Backlog, StreamSpool};
+pub use handle::{Backlog, SpillRoom, StreamSpool};
 pub use keyring::{DataKey, KeyRing, NoKey, Provider, UnwrapError, Unwrapped, WrappedKey};
 pub use letter::{BadLetterId, LetterId};
 pub use metrics::METRICS;

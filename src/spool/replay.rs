@@ -27,7 +27,7 @@ use super::pool::Turn;
 use super::segment::Laid;
 use super::tracked::{Read, ReadFrame, Tracked};
 use super::writer::Writer;
-use crate::pipeline::{NotDurable, Origin};
+use crate::pipeline::{NotDurable, Origin, PartitionKeys};
 use crate::record::{BATCH_RECORDS_MAX, StreamName};
 
 /// Which dead letters of a stream are to be replayed, and how long that may take.
@@ -80,6 +80,7 @@ enum Step {
 #[derive(Default)]
 struct Group {
     records: Vec<Vec<u8>>,
+    keys: PartitionKeys,
     ids: Vec<LetterId>,
     bytes: usize,
     accepted_unix_ms: u64,
@@ -281,6 +282,9 @@ impl Replay {
             let oldest = if group.ids.is_empty() { u64::MAX } else { group.accepted_unix_ms };
             group.accepted_unix_ms = oldest.min(view.accepted_unix_ms);
             group.bytes += view.record.len();
+            if let Some(key) = frame.keys.get(usize::from(*number)) {
+                group.keys.set(group.records.len(), key);
+            }
             group.records.push(view.record.to_owned());
             group.ids.push(id);
         }
@@ -303,17 +307,15 @@ fn found(writer: &Writer, id: u64) -> io::Result<Found> {
 impl Writer {
     /// Writes letters into the log as records that lie on disk alone.
     fn append_again(&mut self, now: Instant, group: &Group) -> Result<(), LogError> {
-        if self.records.is_full_for(group.bytes) {
+        let bytes = group.bytes + payload::keys_bytes(&group.keys, group.records.len());
+        if self.records.is_full_for(bytes) {
             self.end_log(Kind::Records);
         }
         // That there is no room for these is no obstacle for what is smaller.
         let refused_bytes = self.records.refused_bytes;
-        let sealed = self.records.ready(now, group.bytes).and_then(|segment| {
-            let records = u32::try_from(group.records.len()).unwrap_or(u32::MAX);
-            let laid = segment.seal(records, |out| {
-                let records = group.records.iter().map(Vec::as_slice);
-                payload::append(out, group.accepted_unix_ms, records);
-            });
+        let sealed = self.records.ready(now, bytes).and_then(|segment| {
+            let records = group.records.iter().map(Vec::as_slice);
+            let laid = segment.seal(group.accepted_unix_ms, &group.keys, records);
             Ok((segment.id, laid?))
         });
         self.tell_begun();

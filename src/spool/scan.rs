@@ -194,7 +194,7 @@ impl Scanner {
         }
         let head = frame::parse_head(self.window.peek(self.at, HEAD_BYTES)?).ok()?;
         let is_there = to_u64(head.frame_bytes()) <= self.extent.bytes.saturating_sub(self.at);
-        (is_there && head.kind == FrameKind::Records).then_some((head.index, head.frame_bytes()))
+        (is_there && head.has_records()).then_some((head.index, head.frame_bytes()))
     }
 
     /// Gives back the memory that is held, when it may be long until the next call; what is needed of it is
@@ -212,7 +212,8 @@ impl Scanner {
             Ok(Step::Frame { offset, head, payload }) => {
                 let held = self.window.at(offset, head.frame_bytes(), self.extent.bytes);
                 let bytes = held.ok().and_then(|held| held.get(payload));
-                let payload = bytes.and_then(|bytes| payload::parse(bytes, head.records).ok());
+                let payload =
+                    bytes.and_then(|bytes| payload::parse(bytes, head.kind, head.records).ok());
                 Event::Frame { offset, head, payload: payload.expect("it was parsed just now") }
             }
         }
@@ -284,7 +285,7 @@ impl Scanner {
             return Ok(Walked::Damaged { search_at: offset });
         };
         let is_skippable = self.doubt == Doubt::Unknown
-            && head.kind == FrameKind::Records
+            && head.has_records()
             && head.records_before == self.records
             && !is_needed;
         if is_skippable {
@@ -303,10 +304,12 @@ impl Scanner {
         self.pass(&head);
         Ok(match head.kind {
             FrameKind::End => Walked::Passed,
-            FrameKind::Records if !is_needed => {
+            FrameKind::Records | FrameKind::KeyedRecords if !is_needed => {
                 Walked::Step(Step::Other(Event::Skipped { offset, head }))
             }
-            FrameKind::Records => Walked::Step(Step::Frame { offset, head, payload: bytes }),
+            FrameKind::Records | FrameKind::KeyedRecords => {
+                Walked::Step(Step::Frame { offset, head, payload: bytes })
+            }
         })
     }
 

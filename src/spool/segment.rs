@@ -17,6 +17,7 @@ use super::keyring::DataKey;
 use super::seal::{self, SegmentKeys, TAG_BYTES};
 use super::words::unix_ms;
 use super::{names, payload};
+use crate::pipeline::PartitionKeys;
 use crate::record::{BATCH_RECORDS_MAX, StreamName};
 
 /// What the frames of a segment are sealed and its notes authenticated with.
@@ -181,20 +182,23 @@ impl OpenSegment {
         self.durable_records
     }
 
-    /// Seals a frame of these records, and of what `payload` appends for them, into the buffer.
-    pub(super) fn seal(
+    /// Seals a frame of these records, with their partition keys, into the buffer.
+    pub(super) fn seal<'a>(
         &mut self,
-        records: u32,
-        payload: impl FnOnce(&mut Vec<u8>),
+        opened_unix_ms: u64,
+        keys: &PartitionKeys,
+        all: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Result<Laid, BeginError> {
+        let records = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let unfit = |error: &dyn fmt::Display| BeginError::Unfit(error.to_string());
         if !(1..=BATCH_RECORDS_MAX).contains(&(records as usize)) {
             return Err(unfit(&format_args!("a frame of {records} records could not be read")));
         }
-        let head = self.head(FrameKind::Records, records).map_err(|error| unfit(&error))?;
+        let head = self.head(payload::kind_for(keys), records).map_err(|error| unfit(&error))?;
         let offset = self.bytes();
-        let Seal { keys, digest } = &*self.seal;
-        frame::seal(keys, digest, head, &mut self.buffer, payload).map_err(|error| {
+        let Seal { keys: sealed_with, digest } = &*self.seal;
+        let payload = |out: &mut Vec<u8>| payload::append(out, opened_unix_ms, keys, all);
+        frame::seal(sealed_with, digest, head, &mut self.buffer, payload).map_err(|error| {
             unfit(&format_args!("a batch of {} bytes is too large", error.bytes))
         })?;
         // Consumed with the nonce.
@@ -237,13 +241,4 @@ impl OpenSegment {
             random: seal::random()?,
         })
     }
-}
-
-/// Appends the payload of records that are given as slices.
-pub(super) fn records_payload<'a>(
-    out: &mut Vec<u8>,
-    opened_at: Instant,
-    records: impl ExactSizeIterator<Item = &'a [u8]>,
-) {
-    payload::append(out, unix_ms(opened_at), records);
 }

@@ -6,6 +6,7 @@ use super::frame::{self, FrameKind, Head};
 use super::header::{self, Encoded, Header, Kind};
 use super::keyring::{DataKey, Provider, WrappedKey};
 use super::payload;
+use crate::pipeline::PartitionKeys;
 
 pub(super) const KEY: [u8; 32] = *b"a data key that is not random...";
 pub(super) const KEY_ID: &str = "arn:aws:kms:eu-central-1:111122223333:key/0f1e2d3c";
@@ -79,16 +80,32 @@ impl Segment {
 
     /// Appends a frame.
     pub(super) fn append(&mut self, records: Vec<Vec<u8>>, watermark: u32) {
-        self.push(FrameKind::Records, &records, watermark);
+        self.append_keyed(records, &PartitionKeys::NONE, watermark);
+    }
+
+    /// Appends a frame of records with these partition keys.
+    pub(super) fn append_keyed(
+        &mut self,
+        records: Vec<Vec<u8>>,
+        keys: &PartitionKeys,
+        watermark: u32,
+    ) {
+        self.push(payload::kind_for(keys), keys, &records, watermark);
         self.records.push(records);
     }
 
     /// Appends the end frame.
     pub(super) fn end(&mut self) {
-        self.push(FrameKind::End, &[], self.index());
+        self.push(FrameKind::End, &PartitionKeys::NONE, &[], self.index());
     }
 
-    fn push(&mut self, kind: FrameKind, records: &[Vec<u8>], watermark: u32) {
+    fn push(
+        &mut self,
+        kind: FrameKind,
+        partition_keys: &PartitionKeys,
+        records: &[Vec<u8>],
+        watermark: u32,
+    ) {
         let index = self.index();
         let head = Head {
             kind,
@@ -102,8 +119,9 @@ impl Segment {
         let at = self.bytes.len();
         let Encoded { keys, digest, .. } = &self.encoded;
         let head = frame::seal(keys, digest, head, &mut self.bytes, |out| {
-            if kind == FrameKind::Records {
-                payload::append(out, 1_700_000_000_123, records.iter().map(Vec::as_slice));
+            if kind != FrameKind::End {
+                let records = records.iter().map(Vec::as_slice);
+                payload::append(out, 1_700_000_000_123, partition_keys, records);
             }
         });
         self.frames.push((at, head.unwrap()));
@@ -256,6 +274,7 @@ impl Rig {
         let letter = super::Letter {
             id: 0,
             record: record.to_vec(),
+            partition_key: None,
             opened_at: std::time::Instant::now(),
             reason: "oversize",
             code: "".into(),
@@ -291,6 +310,7 @@ impl Rig {
         self.stream.set_aside(super::Letter {
             id: 0,
             record: record.into(),
+            partition_key: None,
             opened_at: std::time::Instant::now(),
             reason: "refused_alone",
             code: code.into(),

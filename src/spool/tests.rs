@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::testing::{Ring, rig, rig_with, wait_for};
 use super::*;
-use crate::pipeline::{NotDurable, Origin};
+use crate::pipeline::{NotDurable, Origin, PartitionKeys};
 
 fn texts(batch: &crate::pipeline::Batch) -> Vec<String> {
     batch.records().map(|record| String::from_utf8_lossy(record).into_owned()).collect()
@@ -104,8 +104,13 @@ fn a_batch_that_is_let_go_is_read_again() {
 fn a_copy_is_kept_and_its_batch_is_told_where() {
     let dir = tempfile::tempdir().unwrap();
     let rig = rig(dir.path(), Ring::new());
-    let spill =
-        Spill { id: 9, opened_at: Instant::now(), lengths: vec![1, 0, 2], bytes: b"xyz".to_vec() };
+    let spill = Spill {
+        id: 9,
+        opened_at: Instant::now(),
+        lengths: vec![1, 0, 2],
+        bytes: b"xyz".to_vec(),
+        partition_keys: PartitionKeys::NONE,
+    };
     rig.spool_of().spill(spill).unwrap();
     let Word::Spooled { id: 9, result: Ok(origin), .. } = rig.word() else { panic!() };
     assert_eq!(rig.status().records, 3);
@@ -113,6 +118,83 @@ fn a_copy_is_kept_and_its_batch_is_told_where() {
     rig.spool_of().want(true);
     assert_eq!(texts(&rig.batch()), ["x", "", "yz"]);
     rig.stop();
+}
+
+#[test]
+fn room_for_a_copy_is_asked_for_before_it_is_made_and_given_back_in_every_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig_with(dir.path(), Ring::new(), |config| config.group_bytes_max = 1_000);
+    let spool = rig.spool_of();
+    let copy = |id| Spill {
+        id,
+        opened_at: Instant::now(),
+        lengths: vec![600],
+        bytes: vec![b'x'; 600],
+        partition_keys: PartitionKeys::NONE,
+    };
+    let most = spool.inner.spilling_bytes_max;
+    let all = spool.spill_room(most + 1).expect("one may always go when none is on its way");
+    assert!(spool.spill_room(1).is_none() && spool.spill(copy(1)).is_err());
+    drop(all);
+    let room = spool.spill_room(most).unwrap();
+    spool.spill_into(room, copy(2));
+    let Word::Spooled { id: 2, result: Ok(_), .. } = rig.word() else { panic!() };
+    wait_for(|| spool.spill_room(most).is_some());
+    spool.spill(copy(3)).unwrap();
+    assert!(matches!(rig.word(), Word::Spooled { id: 3, result: Ok(_), .. }));
+    rig.stop();
+}
+
+/// What the records of a batch are, and their partition keys.
+fn keyed(batch: &crate::pipeline::Batch) -> Vec<(String, Option<&str>)> {
+    texts(batch).into_iter().enumerate().map(|(at, text)| (text, batch.key(at))).collect()
+}
+
+#[test]
+fn a_record_keeps_its_partition_key_on_disk_as_a_dead_letter_and_when_it_is_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = rig(dir.path(), Ring::new());
+    let keys = [Some("k"), None, Some("k\u{e4}ufer"), Some("k\u{e4}ufer")];
+    let spill = Spill {
+        id: 1,
+        opened_at: Instant::now(),
+        lengths: vec![1; 4],
+        bytes: b"abcd".to_vec(),
+        partition_keys: PartitionKeys::collect(keys.into_iter()),
+    };
+    first.spool_of().spill(spill).unwrap();
+    let Word::Spooled { result: Ok(origin), .. } = first.word() else { panic!() };
+    first.spool_of().note(origin, vec![0]);
+    wait_for(|| first.status().records == 3);
+    first.stop();
+
+    let second = rig(dir.path(), Ring::new());
+    second.spool_of().want(true);
+    let batch = second.batch();
+    let expected = [
+        ("b".to_owned(), None),
+        ("c".to_owned(), Some("k\u{e4}ufer")),
+        ("d".to_owned(), Some("k\u{e4}ufer")),
+    ];
+    assert_eq!(keyed(&batch), expected);
+    for (index, (text, key)) in keyed(&batch).into_iter().enumerate() {
+        second.spool_of().set_aside(Letter {
+            id: index as u64,
+            record: text.into_bytes(),
+            partition_key: key.map(Arc::from),
+            opened_at: batch.opened_at(),
+            reason: "refused_alone",
+            code: "ValidationException".into(),
+            message: "no".into(),
+            origin: Some((origin, batch.number(index).unwrap())),
+        });
+        assert!(matches!(second.word(), Word::SetAside { result: Ok(()), .. }));
+    }
+    wait_for(|| second.status().records == 0);
+    assert_eq!(second.replay(&[]).letters, 3);
+    let replayed = second.batch();
+    assert_eq!(keyed(&replayed), expected, "one frame of letters with a key and without");
+    second.stop();
 }
 
 #[test]
@@ -161,6 +243,7 @@ fn a_dead_letter_is_kept_sealed_and_its_record_is_settled() {
     rig.spool_of().set_aside(Letter {
         id: 4,
         record: b"poison".to_vec(),
+        partition_key: None,
         opened_at: batch.opened_at(),
         reason: "refused_alone",
         code: "ValidationException".into(),

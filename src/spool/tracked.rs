@@ -15,7 +15,7 @@ use super::noted::Noted;
 use super::retry::Retry;
 use super::scan::{Damage, Extent, Scanner};
 use super::segment::{Laid, Seal};
-use crate::pipeline::Reservation;
+use crate::pipeline::{PartitionKeys, Reservation};
 
 /// See the module.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(super) struct ReadFrame {
     pub(super) frame: u32,
     pub(super) opened_unix_ms: u64,
     pub(super) bytes: Vec<u8>,
+    /// The partition keys of all its records, by their numbers.
+    pub(super) keys: PartitionKeys,
     /// The records that are not noted: where each lies, and its number.
     pub(super) wanted: Vec<(std::ops::Range<usize>, u16)>,
 }
@@ -307,6 +309,7 @@ impl Tracked {
                         frame: head.index,
                         opened_unix_ms: payload.opened_unix_ms(),
                         bytes: payload.bytes().to_vec(),
+                        keys: payload.keys(),
                         wanted,
                     };
                     in_hand.insert(head.index, head.records);

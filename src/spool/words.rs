@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::pipeline::{Batch, Bell, NotDurable, Origin};
+use crate::pipeline::{Batch, Bell, NotDurable, Origin, PartitionKeys};
 use crate::record::StreamName;
 
 /// A copy of records that are to be kept on disk, while their batch stays in memory until they are.
@@ -21,9 +21,17 @@ pub struct Spill {
     pub lengths: Vec<u32>,
     /// The records one behind the other: at most 4 MiB, or one record.
     pub bytes: Vec<u8>,
+    /// The records' partition keys, by their numbers.
+    pub partition_keys: PartitionKeys,
 }
 
 impl Spill {
+    /// What it takes in memory, in bytes.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.partition_keys.capacity_bytes()
+    }
+
     /// The records in the order of their numbers.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0_usize;
@@ -42,6 +50,8 @@ pub struct Letter {
     pub id: u64,
     /// The record.
     pub record: Vec<u8>,
+    /// Its partition key, if it came with one.
+    pub partition_key: Option<Arc<str>>,
     /// When the batch that it was in was opened.
     pub opened_at: Instant,
     /// What proves that the record is at fault: a stable word.

@@ -17,19 +17,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::counts::Counts;
-use super::handle::{ReaderJob, Wake, WriterJob};
+use super::handle::{ReaderJob, SpillRoom, Wake, WriterJob};
 use super::header::Kind;
 use super::letter;
 use super::log::{Log, LogError};
 use super::metrics::WriterMetrics;
 use super::onward::Onward;
+use super::payload;
 use super::pool::{Actor, Turn};
-use super::segment::{Laid, records_payload};
+use super::segment::Laid;
 use super::shared::Shared;
 use super::shelf::Shelf;
 use super::trouble::Trouble;
-use super::words::{Letter, Spill};
-use crate::pipeline::{Batch, NotDurable, Outflow, Ticket};
+use super::words::{Letter, Spill, unix_ms};
+use crate::pipeline::{Batch, NotDurable, Outflow, PartitionKeys, Ticket};
 use crate::record::StreamName;
 
 /// How often an idle writer looks whether it could write.
@@ -61,22 +62,29 @@ pub(super) struct Writer {
 /// One thing that is to be kept.
 pub(super) enum Kept {
     Group(Box<Batch>),
-    Copy(Spill),
+    Copy(Spill, SpillRoom),
     Letter(Letter, Option<Ticket>),
 }
 
 impl Kept {
+    /// What there is to be sealed, in bytes, but for lengths.
     fn bytes(&self) -> usize {
         match self {
-            Self::Group(batch) => batch.bytes(),
-            Self::Copy(spill) => spill.bytes.len(),
-            Self::Letter(letter, _) => letter.record.len(),
+            Self::Group(batch) => {
+                batch.bytes() + payload::keys_bytes(batch.partition_keys(), batch.len())
+            }
+            Self::Copy(spill, _) => {
+                spill.bytes.len() + payload::keys_bytes(&spill.partition_keys, spill.lengths.len())
+            }
+            Self::Letter(letter, _) => {
+                letter.record.len() + letter.partition_key.as_deref().map_or(0, str::len)
+            }
         }
     }
 
     const fn kind(&self) -> Kind {
         match self {
-            Self::Group(_) | Self::Copy(_) => Kind::Records,
+            Self::Group(_) | Self::Copy(..) => Kind::Records,
             Self::Letter(..) => Kind::DeadLetters,
         }
     }
@@ -140,7 +148,7 @@ impl Writer {
                 Kept::Group(batch)
             } else {
                 match self.jobs.try_recv() {
-                    Ok(WriterJob::Spill(spill)) => Kept::Copy(spill),
+                    Ok(WriterJob::Spill(spill, room)) => Kept::Copy(spill, room),
                     Ok(WriterJob::SetAside(letter, ticket)) => Kept::Letter(letter, ticket),
                     Ok(WriterJob::Replay(replay)) => {
                         self.shelf.ask(replay);
@@ -220,21 +228,16 @@ impl Writer {
         let segment = &mut open.ok_or_else(LogError::not_begun)?.segment;
         let laid = match kept {
             Kept::Group(batch) => {
-                let records = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-                segment.seal(records, |out| {
-                    records_payload(out, batch.opened_at(), batch.records());
-                })
+                segment.seal(unix_ms(batch.opened_at()), batch.partition_keys(), batch.records())
             }
-            Kept::Copy(spill) => {
-                let records = u32::try_from(spill.lengths.len()).unwrap_or(u32::MAX);
-                segment.seal(records, |out| {
-                    records_payload(out, spill.opened_at, spill.records());
-                })
+            Kept::Copy(spill, _) => {
+                segment.seal(unix_ms(spill.opened_at), &spill.partition_keys, spill.records())
             }
             Kept::Letter(letter, _) => {
                 let encoded = letter::encode(letter);
+                let keys = PartitionKeys::collect(std::iter::once(letter.partition_key.as_deref()));
                 let record = std::iter::once(encoded.as_slice());
-                segment.seal(1, |out| records_payload(out, letter.opened_at, record))
+                segment.seal(unix_ms(letter.opened_at), &keys, record)
             }
         };
         self.metrics.seal_seconds.record(began_at.elapsed().as_secs_f64());

@@ -209,8 +209,44 @@ def test_systemd_rates_the_unit_as_little_exposed(unit):
 # --- IAM ----------------------------------------------------------------------------------------
 
 
-def test_the_policy_allows_named_actions_on_named_resources_and_no_more():
-    policy = json.loads((DEPLOY / "iam-policy.json").read_text())
+# Which file allows what, and no more.
+POLICIES = {
+    "iam-policy.json": [
+        "firehose:DescribeDeliveryStream",
+        "firehose:PutRecordBatch",
+        "kms:Decrypt",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKey",
+    ],
+    "iam-policy-kinesis.json": [
+        "firehose:DescribeDeliveryStream",
+        "kinesis:DescribeStreamSummary",
+        "kinesis:PutRecords",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKey",
+    ],
+    "iam-policy-owner.json": [
+        "firehose:DescribeDeliveryStream",
+        "firehose:StartDeliveryStreamEncryption",
+        "firehose:StopDeliveryStreamEncryption",
+        "kinesis:DescribeStreamSummary",
+        "kinesis:StartStreamEncryption",
+        "kinesis:StopStreamEncryption",
+        "kms:CreateGrant",
+        "kms:DescribeKey",
+    ],
+}
+
+
+def test_every_policy_is_known_here():
+    assert sorted(path.name for path in DEPLOY.glob("iam-*.json")) == sorted(POLICIES)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_allows_named_actions_on_named_resources_and_no_more(name):
+    policy = json.loads((DEPLOY / name).read_text())
     assert set(policy) == {"Version", "Statement"}
     assert policy["Version"] == "2012-10-17"
     assert len({statement["Sid"] for statement in policy["Statement"]}) == len(policy["Statement"])
@@ -224,18 +260,21 @@ def test_the_policy_allows_named_actions_on_named_resources_and_no_more():
         assert re.fullmatch(rf"arn:aws:{service}:[a-z0-9-]+:\d{{12}}:[a-z]+/[A-Za-z0-9_.-]+", statement["Resource"])
         for action in statement["Action"]:
             # The names of these services' actions are the names of their operations.
-            prefix, name = action.split(":")
+            prefix, operation = action.split(":")
             operations = boto3.client(prefix, region_name="us-east-1").meta.service_model.operation_names
-            assert (prefix, name) == (service, name) and name in operations, f"{action} does not exist"
+            assert prefix == service and operation in operations, f"{action} does not exist"
         actions += statement["Action"]
 
-    assert sorted(actions) == [
-        "firehose:PutRecordBatch",
-        "kms:Decrypt",
-        "kms:Decrypt",
-        "kms:GenerateDataKey",
-        "kms:GenerateDataKey",
-    ]
+    assert sorted(actions) == POLICIES[name]
+
+
+def test_an_owner_gives_the_customer_s_key_to_firehose_alone():
+    policy = json.loads((DEPLOY / "iam-policy-owner.json").read_text())
+    (grant,) = [statement for statement in policy["Statement"] if statement["Action"] == ["kms:CreateGrant"]]
+    assert grant["Condition"] == {
+        "StringEquals": {"kms:ViaService": "firehose.eu-west-1.amazonaws.com"},
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+    }
 
 
 def test_the_key_of_the_spool_seals_nothing_but_the_streams_of_this_application():
@@ -264,6 +303,19 @@ def test_promtool_finds_nothing_wrong_with_the_scrape_configuration(tmp_path):
         checked = run(tool("promtool"), "check", "config", str(copy))
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_promtool_finds_nothing_wrong_with_the_alerts():
+    checked = run(tool("promtool"), "check", "rules", str(DEPLOY / "alerts.yml"))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_metric_that_alerts_is_in_the_readme():
+    rules = [rule for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+    table = (DEPLOY.parent / "README.md").read_text()
+    for rule in rules:
+        (metric,) = re.findall(r"standpipe_[a-z_]+", rule["expr"])
+        assert f"| `{metric}` |" in table, metric
 
 
 def test_prometheus_looks_where_standpipe_listens():

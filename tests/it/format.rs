@@ -157,7 +157,7 @@ impl Archive {
             assert_eq!(head.records_before, records, "{what}");
             assert!(head.watermark <= head.index, "{what}");
             assert!(
-                head.kind == 1 || head.kind == 2 && index as usize + 1 == heads.len(),
+                matches!(head.kind, 1 | 3) || head.kind == 2 && index as usize + 1 == heads.len(),
                 "{what}"
             );
             records += u64::from(head.records);

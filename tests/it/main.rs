@@ -25,6 +25,7 @@ mod levels;
 mod lifecycle;
 mod limits;
 mod load;
+mod managing;
 mod native;
 mod overflow;
 mod pipe;

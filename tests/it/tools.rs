@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use standpipe::encryption::keys::{self, Keys};
-use standpipe::pipeline::{Budget, Lane, post};
+use standpipe::pipeline::{Budget, Lane, PartitionKeys, post};
 use standpipe::spool::{Config, Letter, Provider, Spill, Spool, Word, Words};
 use tempfile::TempDir;
 
@@ -43,12 +43,19 @@ impl Place {
         let stream = spool.spools().open(&lane).unwrap();
         wait_until("there is a key", || stream.inlet().obstacle().is_none());
         let bytes = b"alpha\nbeta\n".to_vec();
-        let spill = Spill { id: 1, opened_at: Instant::now(), lengths: vec![6, 5], bytes };
+        let spill = Spill {
+            id: 1,
+            opened_at: Instant::now(),
+            lengths: vec![6, 5],
+            bytes,
+            partition_keys: PartitionKeys::NONE,
+        };
         stream.spill(spill).unwrap();
         assert!(matches!(said(&words), Word::Spooled { result: Ok(_), .. }));
         stream.set_aside(Letter {
             id: 2,
             record: b"gamma\n".to_vec(),
+            partition_key: None,
             opened_at: Instant::now(),
             reason: "refused_alone",
             code: "ValidationException".into(),

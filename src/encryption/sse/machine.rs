@@ -23,8 +23,8 @@ use super::kept::{Kept, KeptRoute};
 use super::observed::{Description, Place, RECORD_BYTES_DEFAULT};
 use super::owner::{Now, Outcome, Owner, Pace, Wish};
 use super::trouble::Trouble;
+use super::waits::Waits;
 use super::words;
-use crate::aws::Backoff;
 use crate::gate::{DataStream, Doubt, Flag, Guidance, Passage, Proof, Route, Seen};
 
 /// How long the route of a stream may stay unknown before it is assumed.
@@ -62,15 +62,6 @@ pub(super) struct Machine {
     handled: [Option<Proof>; 3],
     handled_doubts: u64,
     random: fastrand::Rng,
-}
-
-#[derive(Debug, Clone)]
-struct Waits {
-    proof_holds: Duration,
-    watch: Duration,
-    poll_min: Duration,
-    poll: Backoff,
-    calm: Backoff,
 }
 
 /// What is to be done.
@@ -128,13 +119,7 @@ impl Machine {
             opened_at: now,
             looks: 0,
             doubtful_looks: 0,
-            waits: Waits {
-                proof_holds: config.proof_holds,
-                watch: config.watch_interval,
-                poll_min: config.poll_min,
-                poll: Backoff::new(config.poll_min, config.poll_max),
-                calm: Backoff::new(config.poll_min, config.watch_interval),
-            },
+            waits: Waits::new(config),
             guidance: Guidance::unminded(),
             passage_since: now,
             handled: [None; 3],

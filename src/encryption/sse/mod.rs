@@ -35,6 +35,7 @@ mod status;
 mod tests;
 mod thread;
 mod trouble;
+mod waits;
 mod words;
 
 use std::collections::BTreeMap;

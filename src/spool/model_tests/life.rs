@@ -13,8 +13,10 @@ use super::super::{
 };
 use super::ring::ModelRing;
 use crate::pipeline::{
-    Batch, Batcher, Book, ChunkPool, Lane, NotDurable, Origin, Outcome, Piece, Receipt, testing,
+    Batch, Batcher, Book, ChunkPool, Lane, NotDurable, Origin, Outcome, PartitionKeys, Piece,
+    Receipt, testing,
 };
+use crate::record::PartitionKey;
 
 /// The most turns there may be until nothing is left to do now: what is beyond that spins.
 const TURNS_MAX: usize = 20_000;
@@ -97,6 +99,7 @@ impl Life {
             let receipt = self.book.open(0, lane.share()).unwrap();
             let mut entry = batcher.entry(self.now);
             for record in &records {
+                entry.set_key(key_of(record));
                 entry.push(&Piece::Copy(record, None), None).unwrap();
             }
             entry.commit_durable(&receipt);
@@ -111,7 +114,11 @@ impl Life {
     /// Hands over a copy of records. Says whether there was room for it on its way.
     pub(super) fn spill(&self, stream: usize, id: u64, records: &[Vec<u8>]) -> bool {
         let lengths = records.iter().map(|record| u32::try_from(record.len()).unwrap()).collect();
-        let spill = Spill { id, opened_at: self.now, lengths, bytes: records.concat() };
+        let keys: Vec<_> = records.iter().map(|record| key_of(record)).collect();
+        let keys = keys.iter().map(|key| key.as_ref().map(PartitionKey::as_str));
+        let partition_keys = PartitionKeys::collect(keys);
+        let (opened_at, bytes) = (self.now, records.concat());
+        let spill = Spill { id, opened_at, lengths, bytes, partition_keys };
         self.streams[stream].spool.spill(spill).is_ok()
     }
 
@@ -119,6 +126,7 @@ impl Life {
         self.streams[stream].spool.set_aside(Letter {
             id,
             record: record.to_vec(),
+            partition_key: key_of(record).map(Arc::from),
             opened_at: self.now,
             reason: "refused_alone",
             code: "ValidationException".into(),
@@ -230,8 +238,20 @@ impl Life {
     }
 }
 
-/// The records of a batch by their numbers.
+/// The partition key that a record of the model has: some come in groups without one.
+pub(super) fn key_of(record: &[u8]) -> Option<PartitionKey> {
+    let number = record.split(|byte| *byte == b'/').nth(1)?;
+    let number: u64 = str::from_utf8(number).ok()?.parse().ok()?;
+    let has_key = number / 8 % 2 == 1 && !number.is_multiple_of(5);
+    has_key.then(|| format!("key {}", number / 3).parse().unwrap())
+}
+
+/// The records of a batch by their numbers, each of which has the key that it came with.
 pub(super) fn numbered(batch: &Batch) -> BTreeMap<u16, Vec<u8>> {
     let records = batch.records().enumerate();
+    let records = records.inspect(|(index, record)| {
+        let key = key_of(record);
+        assert_eq!(batch.key(*index), key.as_ref().map(PartitionKey::as_str), "its own key");
+    });
     records.map(|(index, record)| (batch.number(index).unwrap(), record.to_vec())).collect()
 }

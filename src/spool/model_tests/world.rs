@@ -10,9 +10,10 @@ use super::super::faulty::{Call, Faulty};
 use super::super::frame::{self, Head};
 use super::super::keyring::{NoKey, UnwrapError};
 use super::super::{Config, header, letter, seal};
-use super::life::{Life, Said, numbered};
+use super::life::{Life, Said, key_of, numbered};
 use super::ring::{self, ModelRing, Unwraps};
 use crate::pipeline::{Batch, Origin, Outcome};
+use crate::record::PartitionKey;
 
 pub(super) const DIR: &str = "/spool";
 
@@ -660,11 +661,16 @@ impl World {
                 let Ok(payload) = frame::open(&keys, &parsed.digest, &head, &mut sealed) else {
                     continue;
                 };
-                let Ok(payload) = super::super::payload::parse(payload, head.records) else {
+                let Ok(payload) = super::super::payload::parse(payload, head.kind, head.records)
+                else {
                     continue;
                 };
-                for record in payload.records() {
-                    found.push(letter::decode(record).unwrap().record.to_vec());
+                let keys = payload.keys();
+                for (number, record) in payload.records().enumerate() {
+                    let record = letter::decode(record).unwrap().record;
+                    let key = key_of(record);
+                    assert_eq!(keys.get(number), key.as_ref().map(PartitionKey::as_str));
+                    found.push(record.to_vec());
                 }
             }
         }

@@ -136,7 +136,7 @@ impl Reader {
     }
 
     fn handed(&self, id: u64, read: ReadFrame, room: Reservation) -> Batch {
-        let ReadFrame { frame, opened_unix_ms, bytes, wanted } = read;
+        let ReadFrame { frame, opened_unix_ms, bytes, keys, wanted } = read;
         let records = wanted.len() as u64;
         let is_uncounted = self.segments.get(&id).is_some_and(|tracked| tracked.is_uncounted);
         self.counts.frames_read.add(1);
@@ -147,7 +147,9 @@ impl Reader {
         self.counts.oldest_unix_ms.set(opened_unix_ms);
         let origin = Origin { segment: id, frame };
         let lane = Arc::clone(&self.lane);
-        Batch::of_frame(lane, room, origin, instant(opened_unix_ms), bytes, wanted.into_iter())
+        let opened_at = instant(opened_unix_ms);
+        Batch::of_frame(lane, room, origin, opened_at, bytes, wanted.into_iter())
+            .with_frame_keys(&keys)
     }
 
     fn damaged(&mut self, id: u64, damage: &Damage) {

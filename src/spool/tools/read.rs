@@ -27,6 +27,8 @@ pub struct RecordOut<'a> {
     pub accepted_unix_ms: u64,
     /// Whether it is delivered, where a note can say so: a segment in quarantine has none any more.
     pub is_delivered: Option<bool>,
+    /// Its partition key, if it came with one.
+    pub partition_key: Option<&'a str>,
     /// The record.
     pub data: &'a [u8],
 }
@@ -50,6 +52,8 @@ pub struct LetterOut<'a> {
     pub accepted_unix_ms: u64,
     /// Whether it was replayed.
     pub is_replayed: bool,
+    /// Its partition key, if it came with one.
+    pub partition_key: Option<&'a str>,
     /// The record.
     pub data: &'a [u8],
 }
@@ -77,6 +81,7 @@ impl Inspector {
                 number: one.number,
                 accepted_unix_ms: one.opened_unix_ms,
                 is_delivered: (file.place != Place::Quarantine).then_some(one.is_noted),
+                partition_key: one.partition_key,
                 data: one.data,
             })
         })
@@ -113,6 +118,7 @@ impl Inspector {
                 set_aside_unix_ms: letter.set_aside_unix_ms,
                 accepted_unix_ms: letter.accepted_unix_ms,
                 is_replayed: one.is_noted,
+                partition_key: one.partition_key,
                 data: letter.record,
             })
         })
@@ -130,10 +136,12 @@ impl Inspector {
         let mut take = |opened: Opened<'_>| {
             let (frame, mut given) = (opened.head.index, 0);
             let opened_unix_ms = opened.payload.opened_unix_ms();
+            let keys = opened.payload.keys();
             for (data, number) in opened.payload.records().zip(0_u16..) {
                 let is_noted = opened.noted.is_noted(frame, number);
                 if is_all || !is_noted {
-                    on(One { frame, number, is_noted, opened_unix_ms, data })?;
+                    let partition_key = keys.get(usize::from(number));
+                    on(One { frame, number, is_noted, opened_unix_ms, partition_key, data })?;
                     given += 1;
                 }
             }
@@ -149,5 +157,6 @@ struct One<'a> {
     number: u16,
     is_noted: bool,
     opened_unix_ms: u64,
+    partition_key: Option<&'a str>,
     data: &'a [u8],
 }

@@ -304,6 +304,7 @@ fn dead_letters_are_read_with_what_the_service_said() {
     rig.spool_of().set_aside(Letter {
         id: 4,
         record: b"poison".to_vec(),
+        partition_key: None,
         opened_at: Instant::now(),
         reason: "refused_alone",
         code: "ValidationException".into(),

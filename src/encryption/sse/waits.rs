@@ -1,0 +1,33 @@
+//! How long is waited between two looks at a stream. Plain data.
+
+use std::time::Duration;
+
+use super::Config;
+use crate::aws::Backoff;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Waits {
+    /// How long one confirmation holds.
+    pub(super) proof_holds: Duration,
+    /// Between two looks when all is well.
+    pub(super) watch: Duration,
+    /// The shortest wait.
+    pub(super) poll_min: Duration,
+    /// While records wait, or a change is under way.
+    pub(super) poll: Backoff,
+    /// When the service can not be asked, and nothing waits for it.
+    pub(super) calm: Backoff,
+}
+
+impl Waits {
+    pub(super) const fn new(config: &Config) -> Self {
+        Self {
+            proof_holds: config.proof_holds,
+            watch: config.watch_interval,
+            poll_min: config.poll_min,
+            poll: Backoff::new(config.poll_min, config.poll_max),
+            calm: Backoff::new(config.poll_min, config.watch_interval),
+        }
+    }
+}
