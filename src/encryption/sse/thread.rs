@@ -143,11 +143,13 @@ impl Thread {
     fn act(&mut self) -> Option<Instant> {
         let now = now();
         let no_ask_until = self.asks.refill(now.at);
-        let names: Vec<StreamName> = self.shared.with(|book| {
+        let mut due: Vec<(Option<Instant>, StreamName)> = self.shared.with(|book| {
             let due = book.streams.iter().filter(|(_, m)| m.due_at.is_none_or(|at| at <= now.at));
-            due.map(|(name, _)| name.clone()).collect()
+            due.map(|(name, minded)| (minded.machine.describe_at(), name.clone())).collect()
         });
-        for name in names {
+        // Questions are few: who has waited for one the longest asks first, or others would never.
+        due.sort_unstable();
+        for (_, name) in due {
             self.act_on(&name, now, no_ask_until);
         }
         self.shared.with(|book| book.streams.values().filter_map(|m| m.due_at).min())
