@@ -74,6 +74,16 @@ impl Guard {
         }
     }
 
+    /// The records go into another stream from now on, of which nobody has said anything.
+    pub(super) const fn renew(&mut self, now: Instant) {
+        self.stand = Stand::Unknown;
+        self.since = now;
+        self.confirmed_at = None;
+        self.denied_at = None;
+        self.contradictions = 0;
+        self.is_silent = false;
+    }
+
     pub(super) const fn stand(&self) -> Stand {
         self.stand
     }

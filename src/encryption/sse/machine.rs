@@ -219,6 +219,10 @@ impl Machine {
                 self.looks = if is_same { self.looks.saturating_add(1) } else { 0 };
                 self.trouble = None;
                 self.is_assumed = false;
+                if self.place.as_ref().is_some_and(|place| !place.is_same(&description.place)) {
+                    // What answers said was said of another stream.
+                    self.guard.renew(now);
+                }
                 if self.place.as_ref() != Some(&description.place) {
                     self.place = Some(description.place.clone());
                     self.doubtful_looks = 0;
@@ -300,7 +304,8 @@ impl Machine {
     fn is_urgent(&self) -> bool {
         let is_closed = self.declared.policy == Policy::Require
             && matches!(self.guard.stand(), Stand::Unknown | Stand::Plain);
-        is_closed || self.is_assumed || self.owner.is_busy()
+        let is_nowhere = self.place == Some(Place::Nowhere);
+        is_closed || is_nowhere || self.is_assumed || self.owner.is_busy()
     }
 
     /// How long until the service is asked again.

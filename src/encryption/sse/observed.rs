@@ -33,6 +33,16 @@ pub(super) enum Place {
     Nowhere,
 }
 
+impl Place {
+    /// Whether it is the same stream, whatever it takes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kinesis { id: one, .. }, Self::Kinesis { id: other, .. }) => one == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// The most bytes of a data stream's record with its key, when nobody said otherwise. Source: the service.
 pub(super) const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
 
