@@ -4,10 +4,11 @@
 //! The service's journal says of each record whether it was encrypted, whatever the answer said. Every scenario
 //! ends with all that was answered delivered, and with not one record that left when it might not.
 
-// mod asking;
-// mod changing;
+mod asking;
+mod changing;
 mod enabling;
-// mod lives;
+mod lives;
 mod outside;
 mod posting;
 mod scene;
+mod sources;

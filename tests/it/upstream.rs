@@ -167,11 +167,23 @@ impl Upstream {
     /// which is moved behind the last.
     pub fn records_from(&self, stream: &str, from: &mut u64) -> Vec<(String, Vec<u8>)> {
         let id = |record: &Value| record["record_id"].as_str().unwrap().to_owned();
-        self.journal(stream, from).iter().map(|record| (id(record), data(record))).collect()
+        self.journal(&format!("streams/{stream}"), from)
+            .iter()
+            .map(|record| (id(record), data(record)))
+            .collect()
     }
 
     /// The same with all that is known of each.
     pub fn entries(&self, stream: &str) -> Vec<Entry> {
+        self.entries_of(&format!("streams/{stream}"))
+    }
+
+    /// What a data stream has.
+    pub fn data_entries(&self, stream: &str) -> Vec<Entry> {
+        self.entries_of(&format!("kinesis/streams/{stream}"))
+    }
+
+    fn entries_of(&self, stream: &str) -> Vec<Entry> {
         let entry = |record: &Value| Entry {
             data: data(record),
             encrypted: record["encrypted"].as_bool().unwrap(),
@@ -183,7 +195,7 @@ impl Upstream {
     fn journal(&self, stream: &str, from: &mut u64) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
-            let path = format!("/emulator/streams/{stream}/records?from={from}&limit=1000");
+            let path = format!("/emulator/{stream}/records?from={from}&limit=1000");
             let mut page = self.control("GET", &path, &Value::Null);
             let records = page["records"].as_array_mut().unwrap();
             if records.is_empty() {

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::posting::Posting;
 use super::scene::{
-    Left, REQUEST_RECORDS_MAX, REQUESTS_IN_FLIGHT_MAX, Scene, evidence, gate_changes, notes, runs,
-    shown, wait_for_gate,
+    Kind, Left, REQUEST_RECORDS_MAX, REQUESTS_IN_FLIGHT_MAX, Scene, evidence, gate_changes, notes,
+    runs, shown, wait_for_gate,
 };
 use crate::pipe::{Pipe, Setup, wait_until};
+use crate::upstream::Entry;
 
 /// How long the service takes for an answer, in ms, so that more comes than leaves, and whenever it is switched off
 /// as many requests are under way as may be.
@@ -22,7 +23,7 @@ fn sending(scene: &Scene, setup: Setup) -> (Pipe, Posting) {
     let pipe = setup.start_durable();
     let posting = scene.post();
     wait_for_gate(&pipe, "open");
-    scene.upstream.fault(&json!({ "latency_ms": LATENCY_MS, "latency_jitter_ms": LATENCY_MS }));
+    scene.fault(&json!({ "latency_ms": LATENCY_MS, "latency_jitter_ms": LATENCY_MS }));
     wait_until("as much is under way as may be", || {
         let stream = pipe.stream("demo");
         stream["records_in_flight"].as_u64() == Some(LEAVES_MAX)
@@ -42,8 +43,8 @@ fn answers(pipe: &Pipe, flag: &str) -> f64 {
 }
 
 /// Switches encryption off under load, sees that nothing leaves, lets `on` switch it on again, and accounts for
-/// every record.
-fn switched_off_and_on(scene: &Scene, setup: Setup, on: impl FnOnce(&Scene)) {
+/// every record. Gives the journal.
+pub fn switched_off_and_on(scene: &Scene, setup: Setup, on: impl FnOnce(&Scene)) -> Vec<Entry> {
     let (pipe, posting) = sending(scene, setup);
     assert_eq!(scene.left().unencrypted, 0, "nothing left before it was encrypted");
     // Whoever switches it on again takes long enough to see that nothing leaves meanwhile.
@@ -57,7 +58,7 @@ fn switched_off_and_on(scene: &Scene, setup: Setup, on: impl FnOnce(&Scene)) {
     let cause = pipe.log_lines("it has to be encrypted and is not");
     assert_eq!((cause.len(), &cause[0]["level"]), (1, &json!("ERROR")), "{cause:?}");
     assert!(notes(&pipe).contains("note: gate of demo: closed: "));
-    scene.upstream.heal();
+    scene.heal();
     on(scene);
     wait_for_gate(&pipe, "open");
     posting.goes_on(50);
@@ -72,6 +73,7 @@ fn switched_off_and_on(scene: &Scene, setup: Setup, on: impl FnOnce(&Scene)) {
     assert_eq!(evidence(&pipe, "unverified"), 0.0);
     wait_until("the log has every record", || logged(&pipe) == shut.unencrypted);
     assert_eq!(shown(&pipe)["records_unencrypted"], shut.unencrypted);
+    entries
 }
 
 #[test]
@@ -79,8 +81,7 @@ fn nothing_leaves_while_encryption_is_switched_off_from_outside_until_the_owner_
     let scene = Scene::new();
     let owner = scene.setup().set("STANDPIPE_DEFAULTS_MANAGE", "true");
     switched_off_and_on(&scene, owner, |_| {});
-    assert_eq!(scene.upstream.calls("firehose", "StartDeliveryStreamEncryption"), 2);
-    assert_eq!(scene.upstream.calls("firehose", "StopDeliveryStreamEncryption"), 0);
+    assert_eq!(scene.changes(), [2, 0, 0, 0]);
 }
 
 #[test]
@@ -90,8 +91,7 @@ fn nothing_leaves_while_encryption_is_switched_off_and_on_from_outside_and_a_wat
     switched_off_and_on(&scene, scene.setup(), |scene| {
         scene.command(&json!({ "set": "enabled" }));
     });
-    assert_eq!(scene.upstream.calls("firehose", "StartDeliveryStreamEncryption"), 0);
-    assert_eq!(scene.upstream.calls("firehose", "StopDeliveryStreamEncryption"), 0);
+    assert_eq!(scene.changes(), [0; 4]);
 }
 
 /// When the gate became half open, in ms.
@@ -138,7 +138,7 @@ fn answers_that_deny_what_the_service_says_cost_one_record_each_and_ever_more_se
     assert!(why.contains("its answers say that records are not"), "{why}");
     assert_eq!(shown(&pipe)["state"], "contradicted");
 
-    scene.upstream.heal();
+    scene.heal();
     scene.command(&json!({ "flag": null }));
     wait_for_gate(&pipe, "open");
     let entries = scene.is_all_delivered(&pipe, &posting.stop());
@@ -150,7 +150,12 @@ fn answers_that_deny_what_the_service_says_cost_one_record_each_and_ever_more_se
 
 #[test]
 fn answers_that_say_nothing_keep_the_gate_half_open_and_the_rest_waits_in_the_spool() {
-    let scene = Scene::encrypted();
+    says_nothing(Kind::Direct);
+}
+
+/// The answers of a stream that was encrypted long ago say nothing of it, and then they do.
+pub fn says_nothing(kind: Kind) {
+    let scene = Scene::encrypted_of(kind);
     scene.command(&json!({ "flag": "absent" }));
     let pipe = scene.setup().start_durable();
     let posting = scene.post();
@@ -191,7 +196,7 @@ fn when_answers_say_nothing_any_more_in_the_middle_of_a_run_one_record_at_a_time
     let reason = pipe.stream("demo")["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("no answer has confirmed the encryption of late"), "{reason}");
 
-    scene.upstream.heal();
+    scene.heal();
     scene.command(&json!({ "flag": null }));
     wait_until("it flows", || pipe.stream("demo")["state"] == "flowing");
     scene.is_all_delivered(&pipe, &posting.stop());

@@ -26,9 +26,19 @@ const SETTLE_MS: u64 = 1_000;
 pub const REQUESTS_IN_FLIGHT_MAX: u64 = 2;
 pub const REQUEST_RECORDS_MAX: u64 = 10;
 
-/// See the module. The stream is `demo`.
+/// Which of the two kinds of streams it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The delivery stream is put into and encrypted.
+    Direct,
+    /// The data stream `data` is, which the delivery stream reads from.
+    Kinesis,
+}
+
+/// See the module. The delivery stream is `demo`.
 pub struct Scene {
     pub upstream: Upstream,
+    kind: Kind,
     directory: TempDir,
     token: TokenFile,
     next: Arc<AtomicU64>,
@@ -45,32 +55,83 @@ pub struct Left {
 impl Scene {
     /// A stream that is not encrypted.
     pub fn new() -> Self {
-        Self::of(Upstream::start())
+        Self::of(Kind::Direct)
     }
 
     /// A stream that was encrypted long ago.
     pub fn encrypted() -> Self {
-        let scene = Self::new();
+        Self::encrypted_of(Kind::Direct)
+    }
+
+    /// The same of either kind.
+    pub fn encrypted_of(kind: Kind) -> Self {
+        let scene = Self::of(kind);
         scene.command(&json!({ "set": "enabled" }));
         scene
     }
 
-    /// One with this service, whose stream `demo` is put into directly.
-    pub fn of(upstream: Upstream) -> Self {
+    /// A stream that is not encrypted, of either kind.
+    pub fn of(kind: Kind) -> Self {
+        let upstream = match kind {
+            Kind::Direct => Upstream::start(),
+            Kind::Kinesis => Upstream::with_data_streams(&[], &["data=demo"]),
+        };
+        Self::with(upstream, kind)
+    }
+
+    /// The same with this service.
+    pub fn with(upstream: Upstream, kind: Kind) -> Self {
         let (directory, token) = (tempfile::tempdir().unwrap(), TokenFile::new(TOKEN));
-        let scene = Self { upstream, directory, token, next: Arc::default() };
-        scene.command(&json!({ "transition_ms": TRANSITION_MS, "settle_ms": SETTLE_MS }));
+        let scene = Self { upstream, kind, directory, token, next: Arc::default() };
+        scene.slow_down();
         scene
+    }
+
+    /// Has the service take its time for changes of the encryption.
+    pub fn slow_down(&self) {
+        self.command(&json!({ "transition_ms": TRANSITION_MS, "settle_ms": SETTLE_MS }));
+    }
+
+    /// Where the service is asked about the stream that is put into.
+    fn control(&self) -> &'static str {
+        match self.kind {
+            Kind::Direct => "/emulator/streams/demo",
+            Kind::Kinesis => "/emulator/kinesis/streams/data",
+        }
     }
 
     /// Commands the encryption of the stream, past its owners.
     pub fn command(&self, command: &Value) {
-        self.upstream.control("PUT", "/emulator/streams/demo/encryption", command);
+        self.upstream.control("PUT", &format!("{}/encryption", self.control()), command);
     }
 
     /// How the encryption of the stream is in truth.
     pub fn truth(&self) -> Value {
-        self.upstream.control("GET", "/emulator/streams/demo/encryption", &Value::Null)
+        self.upstream.control("GET", &format!("{}/encryption", self.control()), &Value::Null)
+    }
+
+    /// Sets the faults of the service that is put into; `{}` ends them.
+    pub fn fault(&self, faults: &Value) {
+        let path = match self.kind {
+            Kind::Direct => "/emulator/faults",
+            Kind::Kinesis => "/emulator/kinesis/faults",
+        };
+        self.upstream.control("PUT", path, faults);
+    }
+
+    pub fn heal(&self) {
+        self.fault(&json!({}));
+    }
+
+    /// How often encryption was started and stopped, by which service's calls.
+    pub fn changes(&self) -> [u64; 4] {
+        let calls = |service, action| self.upstream.calls(service, action);
+        [
+            calls("firehose", "StartDeliveryStreamEncryption"),
+            calls("firehose", "StopDeliveryStreamEncryption"),
+            calls("kinesis", "StartStreamEncryption"),
+            calls("kinesis", "StopStreamEncryption"),
+        ]
     }
 
     /// Takes permissions away; nothing gives them back.
@@ -121,7 +182,8 @@ impl Scene {
 
     /// What has left.
     pub fn left(&self) -> Left {
-        let counters = self.upstream.counters("demo")["counters"].clone();
+        let counted = self.upstream.control("GET", self.control(), &Value::Null);
+        let counters = &counted["counters"];
         let count = |name: &str| counters[name].as_u64().unwrap();
         let records = count("records_accepted");
         Left {
@@ -152,7 +214,7 @@ impl Scene {
     #[track_caller]
     pub fn is_all_delivered(&self, pipe: &Pipe, fates: &Fates) -> Vec<Entry> {
         let entries = self.drained(pipe, fates);
-        assert_eq!(fates.check_entries(&entries), 0, "none came twice");
+        assert_eq!(fates.check(&entries), 0, "none came twice");
         entries
     }
 
@@ -162,7 +224,7 @@ impl Scene {
         let accounts = pipe.drain();
         is_none_set_aside(&accounts);
         let entries = self.upstream.entries("demo");
-        fates.check_entries(&entries);
+        fates.check(&entries);
         entries
     }
 
@@ -238,15 +300,4 @@ pub fn command(setup: &Setup, words: &[&str]) -> (i32, String) {
     let directory = tempfile::tempdir().unwrap();
     let Output { status, stdout, stderr } = setup.command_of(&directory, words).output().unwrap();
     (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
-}
-
-/// All that the log says of gates and of what changes them.
-pub fn story(pipe: &Pipe) -> String {
-    let about =
-        ["the gate is", "stream is", "encryption", "the service", "records go", "records were"];
-    let lines = about.iter().flat_map(|text| pipe.log_lines(text));
-    let mut lines: Vec<String> = lines.map(|line| line.to_string()).collect();
-    lines.sort();
-    lines.dedup();
-    lines.join("\n")
 }
