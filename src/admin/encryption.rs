@@ -107,13 +107,19 @@ pub struct EncryptionChanged {
 pub type EncryptionAnswer =
     Pin<Box<dyn Future<Output = Result<EncryptionChanged, EncryptionRefused>>>>;
 
+/// Shows one stream: an object, if it is minded.
+pub type ShowEncryption = Box<dyn Fn(&str) -> Option<Value> + Send>;
+
+/// Begins a change.
+pub type ChangeEncryption = Box<dyn Fn(EncryptionChange) -> EncryptionAnswer + Send>;
+
 /// Who shows how it stands with the encryption of streams, and who changes it. Both are called on the admin
 /// thread and do not wait; what the second gives does.
 pub struct Encryption {
-    /// An object for the stream of this name, if it is minded.
-    pub show: Box<dyn Fn(&str) -> Option<Value> + Send>,
+    /// Shows the stream of this name.
+    pub show: ShowEncryption,
     /// Begins a change.
-    pub change: Box<dyn Fn(EncryptionChange) -> EncryptionAnswer + Send>,
+    pub change: ChangeEncryption,
 }
 
 /// The most bytes of a request: the ARN of a key has at most 512.

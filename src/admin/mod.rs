@@ -25,7 +25,8 @@ mod server;
 mod tests;
 
 pub use encryption::{
-    Encryption, EncryptionAnswer, EncryptionChange, EncryptionChanged, EncryptionRefused,
+    ChangeEncryption, Encryption, EncryptionAnswer, EncryptionChange, EncryptionChanged,
+    EncryptionRefused, ShowEncryption,
 };
 pub use endpoints::Sources;
 pub use metrics::METRICS;

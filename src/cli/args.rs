@@ -259,7 +259,7 @@ pub(super) struct AskedStream {
     /// The delivery stream; it need not be configured
     pub(super) stream: Option<StreamName>,
     /// The Kinesis data stream, by its name or ARN, without a question to Firehose
-    #[arg(long, value_name = "NAME|ARN", value_parser = data_stream)]
+    #[arg(long, value_name = "NAME|ARN", value_parser = data_stream, conflicts_with = "stream")]
     pub(super) kinesis_stream: Option<String>,
     #[command(flatten)]
     pub(super) config: ConfigFile,

@@ -56,7 +56,10 @@ pub(super) struct Asked {
     /// What people call it.
     pub(super) name: String,
     pub(super) stream: StreamName,
+    /// What holds for it: its own, or what holds for those that are not named.
     pub(super) declared: Declared,
+    /// Whether the configuration names it.
+    pub(super) is_named: bool,
 }
 
 /// What the configuration says of the way to the services and of the streams.
@@ -69,11 +72,13 @@ fn one(config: &Config, asked: &args::AskedStream) -> Option<Asked> {
     let name = asked.stream.as_ref().map(ToString::to_string);
     let name = name.or_else(|| asked.kinesis_stream.clone())?;
     let stream = asked.stream.clone().unwrap_or_else(any_stream);
-    let mut declared = config.streams.get(&stream).cloned().unwrap_or_default();
+    let own = config.streams.get(&stream);
+    let is_named = own.is_some();
+    let mut declared = own.unwrap_or(&config.others).clone();
     if let Some(id) = &asked.kinesis_stream {
         declared.destination = Destination::Kinesis(id.as_str().into());
     }
-    Some(Asked { name, stream, declared })
+    Some(Asked { name, stream, declared, is_named })
 }
 
 /// What is asked about when only a data stream is named: Firehose never hears of it.
@@ -87,6 +92,7 @@ pub(super) fn all(config: &Config) -> Vec<Asked> {
         name: stream.to_string(),
         stream: stream.clone(),
         declared: declared.clone(),
+        is_named: true,
     };
     config.streams.iter().map(asked).collect()
 }

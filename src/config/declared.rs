@@ -1,8 +1,10 @@
 //! What the keys of a stream say of its destination and its encryption, and what is declared by that. Pure.
 
-use crate::encryption::sse::{Declared, Destination, Key, Policy, Target};
+use crate::encryption::sse::{self, Declared, Destination, Key, Policy, Target};
+use crate::forward::{self, PartitionKey};
+use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
-use super::draft::{Draft, NamedStream, Slot};
+use super::draft::{Draft, NamedStream, Slot, StreamDraft, control_dir};
 use super::kind::NO_KEY;
 
 /// The word for where records go.
@@ -30,6 +32,9 @@ pub(super) struct DeclaredDraft {
 
 /// What the partition key is taken from when nobody says it.
 pub(super) const RANDOM: &str = "random";
+
+/// It is taken from the header of the request.
+pub(super) const HEADER: &str = "header";
 
 impl Default for DeclaredDraft {
     fn default() -> Self {
@@ -86,7 +91,48 @@ impl DeclaredDraft {
     }
 }
 
+impl StreamDraft {
+    /// How its records are sent.
+    pub(super) fn forwarded(&self) -> forward::StreamConfig {
+        let limits = &self.settings.limits;
+        let (records, bytes) = (limits.batch_records_max, limits.batch_bytes_max);
+        forward::StreamConfig {
+            partition_key: match self.declared.partition_key.as_str() {
+                HEADER => PartitionKey::Header,
+                // What is no pointer was refused when it was read.
+                text => text.parse().map_or(PartitionKey::Random, PartitionKey::Pointer),
+            },
+            // The defaults are the bounds of Firehose, and those of Kinesis are wider.
+            request_records_max: (records < BATCH_RECORDS_MAX).then_some(records),
+            request_bytes_max: (bytes < BATCH_BYTES_MAX).then_some(bytes),
+        }
+    }
+}
+
 impl Draft {
+    /// How the streams are minded.
+    pub(super) fn sse_config(&self) -> sse::Config {
+        let (sse, forward) = (&self.config.sse, &self.config.forward);
+        sse::Config {
+            upstream: forward.upstream.clone(),
+            kinesis_endpoint: self.kinesis_endpoint.clone(),
+            connect_timeout: forward.connect_timeout,
+            // A question is small, whatever a request with records may take.
+            attempt_timeout: sse
+                .attempt_timeout
+                .min(forward.attempt_timeout)
+                .max(forward.connect_timeout),
+            streams: self
+                .streams
+                .iter()
+                .map(|(name, named)| (name.clone(), named.stream.declared.declared()))
+                .collect(),
+            others: self.declared_of_others(),
+            dir: self.spool_dir.as_deref().map(control_dir),
+            ..sse.clone()
+        }
+    }
+
     /// Lets streams go without what holds for all and means nothing to them, such as the data stream where
     /// the destination is another one.
     pub(super) fn forget_what_means_nothing(&mut self) {

@@ -14,7 +14,7 @@ use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 use crate::spool::{Provider, Volume};
 use crate::{admin, app, forward, ingest, lifecycle, spool, telemetry};
 
-use super::declared::DeclaredDraft;
+use super::declared::{DeclaredDraft, HEADER};
 use super::fault::Place;
 
 /// The default bound on memory: 64 MiB.
@@ -216,28 +216,6 @@ impl Draft {
         }
     }
 
-    fn sse_config(&self) -> sse::Config {
-        let (sse, forward) = (&self.config.sse, &self.config.forward);
-        sse::Config {
-            upstream: forward.upstream.clone(),
-            kinesis_endpoint: self.kinesis_endpoint.clone(),
-            connect_timeout: forward.connect_timeout,
-            // A question is small, whatever a request with records may take.
-            attempt_timeout: sse
-                .attempt_timeout
-                .min(forward.attempt_timeout)
-                .max(forward.connect_timeout),
-            streams: self
-                .streams
-                .iter()
-                .map(|(name, named)| (name.clone(), named.stream.declared.declared()))
-                .collect(),
-            others: self.declared_of_others(),
-            dir: self.spool_dir.as_deref().map(control_dir),
-            ..sse.clone()
-        }
-    }
-
     /// A stream before its own keys are set.
     pub(super) fn add_stream(&mut self, name: StreamName, place: Place) {
         let stream = self.defaults.clone();
@@ -367,6 +345,7 @@ impl Draft {
         let even_bytes = self.even_floor_bytes();
         let finished = |stream: &StreamDraft| StreamSettings {
             memory_floor_bytes: stream.memory_floor_bytes.unwrap_or(even_bytes),
+            partition_key_header: stream.declared.partition_key == HEADER,
             ..stream.settings.clone()
         };
         let mut config = self.config.clone();
@@ -377,6 +356,11 @@ impl Draft {
         // In time for the answer to whoever waits for delivery to say that it is durable.
         config.forward.spool_awaited_after = config.ingest.delivered_wait * 4 / 5;
         config.sse = self.sse_config();
+        config.forward.kinesis_endpoint.clone_from(&self.kinesis_endpoint);
+        config.forward.others = self.defaults.forwarded();
+        let named = self.streams.iter();
+        config.forward.streams =
+            named.map(|(name, named)| (name.clone(), named.stream.forwarded())).collect();
         config.keys = self.needs_keys().then(|| self.keys_config());
         config.ingest.region = config.forward.upstream.region.clone();
         config.ingest.repeats = self.repeats_enabled.then(|| self.repeats.clone());

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import REPOSITORY, Moto, Standpipe, configuration, sdk_client
+from harness import REPOSITORY, Emulator, Moto, Standpipe, configuration, run, sdk_client
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,24 @@ def start(binary, tmp_path):
     yield start
     for pipe in started:
         pipe.kill()
+
+
+@pytest.fixture
+def cli(binary, tmp_path):
+    """Runs a command of Standpipe to its end, where its configuration is `standpipe.toml` if there is one."""
+
+    def cli(*arguments, **more):
+        return run(binary, tmp_path, *arguments, **more)
+
+    return cli
+
+
+@pytest.fixture
+def emulator(binary, tmp_path):
+    """The emulator alone."""
+    emulator = Emulator(binary, tmp_path)
+    yield emulator
+    emulator.kill()
 
 
 @pytest.fixture

@@ -36,23 +36,48 @@ DELIVERY_SECONDS_MAX = 60
 # --- The contract, as far as the tests depend on its spelling ------------------------------------
 
 
-def configuration(streams, upstream=None, socket_path=None, memory_bytes_max=None, grace_ms=None, spool=None, ack="memory"):
-    """A configuration file for a Standpipe on free ports."""
+def configuration(
+    streams,
+    upstream=None,
+    socket_path=None,
+    memory_bytes_max=None,
+    grace_ms=None,
+    spool=None,
+    ack="memory",
+    kinesis=None,
+    admin=None,
+    tables="",
+):
+    """A configuration file for a Standpipe on free ports.
+
+    `streams` are names, or names with what each has of its own; `admin` is what that table has besides, and
+    `tables` whole tables as text.
+    """
     lines = ["[ingest]", 'listen = "127.0.0.1:0"']
     if socket_path:
         lines.append(f'unix_socket = "{socket_path}"')
-    lines += ["[admin]", 'listen = "127.0.0.1:0"']
+    lines += ["[admin]", 'listen = "127.0.0.1:0"', *settings_of(admin or {})]
     if memory_bytes_max:
         lines += ["[memory]", f"bytes_max = {memory_bytes_max}"]
     if grace_ms:
         lines += ["[stop]", f"grace_ms = {grace_ms}"]
     if upstream:
         lines += ["[upstream]", f'region = "{REGION}"', f'endpoint = "{upstream}"']
+        if kinesis:
+            lines.append(f'kinesis_endpoint = "{kinesis}"')
     if spool:
         lines += ["[spool]", f'dir = "{spool}"', "allow_tmpfs = true"]
+    if tables:
+        lines.append(tables)
     for stream in streams:
-        lines += ["[[streams]]", f'name = "{stream}"', f'ack = "{ack}"']
+        own = streams[stream] if isinstance(streams, dict) else {}
+        lines += ["[[streams]]", f'name = "{stream}"', *settings_of({"ack": ack, **own})]
     return "\n".join(lines) + "\n"
+
+
+def settings_of(values):
+    # Strings, numbers and truth values look the same in JSON and in TOML.
+    return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
 
 
 def addresses_in(line):
@@ -251,6 +276,19 @@ class Process:
         self.reader.join(5)
 
 
+def run(binary, home, *arguments, **more):
+    """Runs a command of Standpipe to its end, and returns how it ended and what it printed."""
+    return subprocess.run(
+        [str(binary), *map(str, arguments)],
+        cwd=home,
+        env=environment(home, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=STOP_SECONDS_MAX,
+    )
+
+
 class Standpipe(Process):
     """The real binary, listening on free ports of loopback."""
 
@@ -319,7 +357,7 @@ class Standpipe(Process):
 
 
 class Emulator(Process):
-    """`standpipe emulator` alone: Firehose and KMS on a free port of loopback."""
+    """`standpipe emulator` alone: Firehose, Kinesis and KMS on a free port of loopback."""
 
     def __init__(self, binary, home):
         super().__init__("emulator", [str(binary), "emulator", "--listen", "127.0.0.1:0"], home, environment(home))
@@ -327,6 +365,17 @@ class Emulator(Process):
 
     def _url(self):
         return next((line.split()[1] for line in list(self.lines) if line.startswith("emulator ")), None)
+
+    def look(self, what):
+        answer = requests.get(f"{self.url}/emulator/{what}", timeout=5)
+        answer.raise_for_status()
+        return answer.json()
+
+    def command(self, what, value):
+        """Commands something below its control endpoint."""
+        answer = requests.put(f"{self.url}/emulator/{what}", json=value, timeout=5)
+        assert answer.ok, answer.text
+        return answer.json()
 
     def client(self, service):
         return boto3.client(
@@ -340,9 +389,10 @@ class Emulator(Process):
 
 
 class Moto(Process):
-    """moto's Firehose and S3: state in memory, one object for each put call, faults by hand."""
+    """moto's Firehose, Kinesis, KMS and S3: state in memory, one object for each put call, faults by hand."""
 
     BUCKET = "delivered"
+    ROLE = "arn:aws:iam::123456789012:role/firehose"
 
     def __init__(self, home, port=None):
         self.port = port or free_port()
@@ -373,20 +423,40 @@ class Moto(Process):
     def create_bucket(self):
         self.client("s3").create_bucket(Bucket=self.BUCKET)
 
-    def create_stream(self, name):
-        # moto echoes what was given, and the Rust SDK refuses a description that lacks these three.
+    def create_stream(self, name, reads_from=None, bare=False, **more):
+        """A delivery stream, by Direct PUT or behind the data stream of the ARN `reads_from`."""
+        destination = {
+            "RoleARN": self.ROLE,
+            "BucketARN": f"arn:aws:s3:::{self.BUCKET}",
+            "Prefix": f"{name}/",
+        }
+        if not bare:
+            # moto echoes what was given, and the Rust SDK refuses a description that lacks these three.
+            destination["CompressionFormat"] = "UNCOMPRESSED"
+            destination["BufferingHints"] = {"SizeInMBs": 1, "IntervalInSeconds": 60}
+            destination["EncryptionConfiguration"] = {"NoEncryptionConfig": "NoEncryption"}
+        source = {"DeliveryStreamType": "DirectPut"}
+        if reads_from:
+            source = {
+                "DeliveryStreamType": "KinesisStreamAsSource",
+                "KinesisStreamSourceConfiguration": {"KinesisStreamARN": reads_from, "RoleARN": self.ROLE},
+            }
         self.client("firehose").create_delivery_stream(
-            DeliveryStreamName=name,
-            DeliveryStreamType="DirectPut",
-            ExtendedS3DestinationConfiguration={
-                "RoleARN": "arn:aws:iam::123456789012:role/firehose",
-                "BucketARN": f"arn:aws:s3:::{self.BUCKET}",
-                "Prefix": f"{name}/",
-                "CompressionFormat": "UNCOMPRESSED",
-                "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 60},
-                "EncryptionConfiguration": {"NoEncryptionConfig": "NoEncryption"},
-            },
+            DeliveryStreamName=name, ExtendedS3DestinationConfiguration=destination, **source, **more
         )
+
+    def create_data_stream(self, name, shards=1):
+        """A data stream of Kinesis; returns its ARN."""
+        self.client("kinesis").create_stream(StreamName=name, ShardCount=shards)
+        return self.data_stream(name)["StreamARN"]
+
+    def data_stream(self, name):
+        return self.client("kinesis").describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
+
+    def sse(self, stream):
+        """What Firehose says of the encryption of a delivery stream."""
+        described = self.client("firehose").describe_delivery_stream(DeliveryStreamName=stream)
+        return described["DeliveryStreamDescription"].get("DeliveryStreamEncryptionConfiguration")
 
     def objects(self, stream):
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.BUCKET, Prefix=f"{stream}/")

@@ -3,16 +3,9 @@
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from harness import REGION, Emulator, Moto, configuration, wait_until
+from harness import REGION, Moto, configuration, wait_until
 
 CONTEXT = {"standpipe:application": "test", "standpipe:stream": "orders"}
-
-
-@pytest.fixture
-def emulator(binary, tmp_path):
-    emulator = Emulator(binary, tmp_path)
-    yield emulator
-    emulator.kill()
 
 
 def code_of(call, **arguments):

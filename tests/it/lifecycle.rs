@@ -119,7 +119,8 @@ fn a_system_without_certificates_ends_the_start_with_what_is_missing() {
     assert!(error.contains("ca-certificates"), "{error}");
     // In the clear nothing needs them.
     let upstream = Upstream::start();
-    let pipe = setup(&upstream.endpoint()).start();
+    let plain = setup(&upstream.endpoint());
+    let pipe = plain.set("STANDPIPE_UPSTREAM_KINESIS_ENDPOINT", &upstream.endpoint()).start();
     assert_eq!(Ledger::default().post(&mut pipe.client(), 1, &[]), 202);
     pipe.settle();
 }

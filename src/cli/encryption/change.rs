@@ -129,9 +129,18 @@ impl Changed {
         let mut lines: Vec<String> = change.warning().into_iter().collect();
         match &self.call {
             Ok(Some(call)) => {
-                lines.push(format!("the service has taken {call}: {}", means(change.target)))
+                lines.push(format!("the service has taken {call}: {}", means(change.target)));
+                if self.end.is_none() {
+                    lines.push(
+                        "it goes on with that by itself; `encryption status` shows how it stands, and --wait \
+                         waits for the end"
+                            .to_owned(),
+                    );
+                }
             }
-            Ok(None) => lines.push(format!("it is {} already; nothing was done", change.target)),
+            Ok(None) => {
+                lines.push(format!("it is {} as it stands; nothing was done", change.target))
+            }
             Err(_) => {}
         }
         match &self.end {
@@ -198,8 +207,10 @@ impl Changed {
 const fn means(target: &Target) -> &'static str {
     match target {
         Target::Encrypted(_) => {
-            "what is put into the stream from then on is encrypted at the service"
+            "once that is done, what is put into the stream is encrypted at the service"
         }
-        Target::Plain => "what is put into the stream from then on is not encrypted at the service",
+        Target::Plain => {
+            "once that is done, what is put into the stream is not encrypted at the service"
+        }
     }
 }

@@ -25,7 +25,7 @@ impl Looks {
         let mut table = Table::new(&names);
         let mut notes = String::new();
         for (asked, found) in &self.0 {
-            let declared = declaration(&asked.declared);
+            let declared = declaration(asked);
             let name = asked.name.clone();
             match found {
                 Ok(described) => {
@@ -142,23 +142,43 @@ fn notes_of(asked: &Asked, found: &Result<Described, ChangeRefused>) -> Vec<Stri
                 .failure
                 .iter()
                 .map(|(kind, details)| format!("the last change failed: {kind}: {details}"));
-            failure.chain(deviations(&asked.declared, described)).collect()
+            let unsure = asked.declared.manage.iter().filter(|target| described.may_be(target));
+            let unsure = unsure.map(|target| {
+                let key = described.key.as_ref().map_or("no key".to_owned(), ToString::to_string);
+                format!(
+                    "{target} is declared (manage = true), and the service names {key}: whether that is the same \
+                     key can not be told from here"
+                )
+            });
+            let passing = described.is_passing_unseen().then(|| {
+                "the data stream is UPDATING: what its encryption becomes is known when that is over".to_owned()
+            });
+            let strange = (described.state == State::Unknown).then(|| {
+                "the service does not say whether it is encrypted in words that are known here"
+                    .to_owned()
+            });
+            let declared = deviations(&asked.declared, described);
+            failure.chain(declared).chain(unsure).chain(passing).chain(strange).collect()
         }
     }
 }
 
 /// What is declared, in a few words.
-fn declaration(declared: &Declared) -> String {
-    match &declared.manage {
-        Some(target) => format!("{}, managed: {target}", declared.policy.as_str()),
-        None => format!("{}, not managed", declared.policy.as_str()),
-    }
+fn declaration(Asked { declared, is_named, .. }: &Asked) -> String {
+    let policy = declared.policy.as_str();
+    let owner = match &declared.manage {
+        Some(target) => format!("managed: {target}"),
+        None => "not managed".to_owned(),
+    };
+    let named = if *is_named { "" } else { " (by default: it is not named)" };
+    format!("{policy}, {owner}{named}")
 }
 
 fn as_json(asked: &Asked, found: &Result<Described, ChangeRefused>) -> Value {
     let declared = json!({
         "encryption": asked.declared.policy.as_str(),
         "manage": asked.declared.manage.as_ref().map(as_target),
+        "named": asked.is_named,
     });
     match found {
         Err(refused) => json!({

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{FILE, loaded, refused, sources};
 use crate::config::{Preset, load};
 use crate::encryption::sse::{Declared, Destination, Key, Policy, Target};
+use crate::forward::PartitionKey;
 
 const A: (&str, &str) = ("STANDPIPE_STREAMS", "a");
 const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -148,6 +149,25 @@ fn a_partition_key_is_random_a_header_or_a_pointer() {
 }
 
 #[test]
+fn where_a_partition_key_comes_from_reaches_who_reads_it_and_who_sends_it() {
+    let text = "[defaults]\npartition_key = \"header\"\nbatch_records_max = 10\n[[streams]]\nname = \"b\"\n\
+                partition_key = \"/user/id\"\n[[streams]]\nname = \"c\"\npartition_key = \"random\"\n\
+                batch_bytes_max = 2048\nbatch_records_max = 500\n";
+    let config = loaded(text, &[("STANDPIPE_STREAMS", "a,*")]).config;
+    let of = |name: &str| config.forward.streams[name].clone();
+    assert_eq!(of("a").partition_key, PartitionKey::Header);
+    assert_eq!(of("b").partition_key, PartitionKey::Pointer("/user/id".parse().unwrap()));
+    assert_eq!(of("c").partition_key, PartitionKey::Random);
+    assert_eq!((of("a").request_records_max, of("a").request_bytes_max), (Some(10), None));
+    assert_eq!((of("c").request_records_max, of("c").request_bytes_max), (None, Some(2_048)));
+    assert_eq!(config.forward.others, of("a"));
+    let streams = &config.ingest.streams;
+    let reads: Vec<bool> = streams.iter().map(|s| s.settings.partition_key_header).collect();
+    assert_eq!(reads, [true, false, false]);
+    assert!(config.ingest.any_stream.unwrap().settings.partition_key_header);
+}
+
+#[test]
 fn a_key_needs_an_owner_and_an_owner_what_can_be_done() {
     check(
         "[defaults]\nencryption_key = \"aws-owned\"",
@@ -204,6 +224,7 @@ fn what_the_control_needs_of_others_is_theirs() {
     let config = loaded(&text, &[A]).config;
     assert_eq!(config.sse.upstream, config.forward.upstream);
     assert_eq!(config.sse.kinesis_endpoint.as_deref(), Some("https://kinesis.test"));
+    assert_eq!(config.forward.kinesis_endpoint, config.sse.kinesis_endpoint);
     assert_eq!(config.sse.connect_timeout, Duration::from_millis(50));
     assert_eq!(config.sse.attempt_timeout, Duration::from_secs(4));
     assert_eq!(config.sse.dir.as_deref(), Some(Path::new("/spool/control")));

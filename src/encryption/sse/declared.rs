@@ -53,6 +53,9 @@ pub enum Key {
 /// The word for the service's own key.
 pub(super) const AWS_OWNED: &str = "aws-owned";
 
+/// The name that Kinesis has for its own key. Source: the service's API reference.
+pub(super) const KINESIS_OWN: &str = "alias/aws/kinesis";
+
 impl Key {
     /// The key that `text` names, if it can be one of any stream.
     ///
@@ -69,6 +72,17 @@ impl Key {
         let is_id = text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
             || text.starts_with("mrk-");
         if is_arn || is_alias || is_id { Ok(Self::Customer(text.into())) } else { Err(BadKey) }
+    }
+
+    /// Whether it is the service's own, by either of its names.
+    pub(super) fn is_own(&self) -> bool {
+        match self {
+            Self::AwsOwned => true,
+            Self::Customer(name) => {
+                let alias = name.rsplit_once(':').map_or(&**name, |(_, alias)| alias);
+                alias == KINESIS_OWN
+            }
+        }
     }
 
     /// Whether a delivery stream can have it: only the ARN of a key will do there.

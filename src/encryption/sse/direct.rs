@@ -49,12 +49,28 @@ impl Described {
         match (target, self.state) {
             (Target::Plain, State::Disabled) => true,
             (Target::Encrypted(key), State::Enabled | State::DisablingFailed) => {
-                let (sse, named) = (Sse::Enabled, self.key.clone());
-                let observed = Observed { sse, key: named, failure: None, is_changeable: true };
-                observed.has_key(key) != Some(false)
+                self.observed().has_key(key) != Some(false)
             }
             _ => false,
         }
+    }
+
+    /// Whether it is encrypted under a key that may be the one of `target`, or not: the name that the service has
+    /// for it can not be compared.
+    #[must_use]
+    pub fn may_be(&self, target: &Target) -> bool {
+        let Target::Encrypted(key @ Key::Customer(_)) = target else { return false };
+        self.is_encrypted() && self.observed().has_key(key).is_none()
+    }
+
+    /// Whether it is a data stream that is being changed, which does not say to what.
+    #[must_use]
+    pub fn is_passing_unseen(&self) -> bool {
+        self.data_stream.is_some() && &*self.status == "UPDATING"
+    }
+
+    fn observed(&self) -> Observed {
+        Observed { sse: Sse::Enabled, key: self.key.clone(), failure: None, is_changeable: true }
     }
 
     /// Whether what is put into it now is encrypted. Where the last change failed and it is not said whether an
@@ -123,7 +139,7 @@ impl Direct {
             }
             _ => {}
         }
-        match observed.need(target) {
+        match observed.need_when_asked(target) {
             Need::Nothing => Ok(None),
             Need::Patience => Err(ChangeRefused::Busy(format!(
                 "the stream is {} and its encryption {}; ask again when that is over",

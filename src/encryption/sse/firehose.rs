@@ -167,7 +167,9 @@ fn read(body: &[u8]) -> Result<DeliveryStream, CallError> {
         Some(encryption) => Sse::of(encryption.status.as_deref()),
         None => Sse::Disabled,
     };
-    let key = encryption.as_ref().and_then(|encryption| match &encryption.key_arn {
+    // Some still name the last key of a stream that is not encrypted any more.
+    let in_force = encryption.as_ref().filter(|_| sse != Sse::Disabled);
+    let key = in_force.and_then(|encryption| match &encryption.key_arn {
         Some(arn) => Some(Key::Customer(arn.as_str().into())),
         None => (encryption.key_type.as_deref() == Some("AWS_OWNED_CMK")).then_some(Key::AwsOwned),
     });
@@ -231,6 +233,14 @@ mod tests {
         let stream =
             described(r#","DeliveryStreamEncryptionConfiguration":{"KeyType":"AWS_OWNED_CMK"}"#);
         assert_eq!(stream.observed.sse, Sse::Other);
+    }
+
+    #[test]
+    fn a_stream_that_is_not_encrypted_has_no_key() {
+        let stream = described(
+            r#","DeliveryStreamEncryptionConfiguration":{"Status":"DISABLED","KeyType":"AWS_OWNED_CMK"}"#,
+        );
+        assert_eq!((stream.observed.sse, stream.observed.key), (Sse::Disabled, None));
     }
 
     #[test]

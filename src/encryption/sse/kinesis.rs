@@ -9,15 +9,12 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{EncryptionType, StreamDescriptionSummary};
 
 use super::Config;
-use super::declared::Key;
+use super::declared::{KINESIS_OWN, Key};
 use super::observed::{Observed, RECORD_BYTES_DEFAULT, Sse};
 use crate::aws::{BadUpstream, CallError, ShortAnswers, Upstream, Way, failure};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// The alias of the service's own key.
-const OWN_KEY: &str = "alias/aws/kinesis";
 
 /// The way to the service. See the module.
 #[derive(Debug)]
@@ -111,17 +108,14 @@ fn named(id: &str) -> (Option<String>, Option<String>) {
 
 fn key_id(key: &Key) -> String {
     match key {
-        Key::AwsOwned => OWN_KEY.to_owned(),
+        Key::AwsOwned => KINESIS_OWN.to_owned(),
         Key::Customer(name) => name.to_string(),
     }
 }
 
 fn key_of(id: &str) -> Key {
-    if id == OWN_KEY || id.ends_with(":alias/aws/kinesis") {
-        Key::AwsOwned
-    } else {
-        Key::Customer(id.into())
-    }
+    let key = Key::Customer(id.into());
+    if key.is_own() { Key::AwsOwned } else { key }
 }
 
 /// Reads the summary. A stream that is `UPDATING` is being changed, be it its encryption or its shards: what
@@ -172,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_updated_is_neither_known_to_be_encrypted_nor_changed() {
-        let active = read(&summary(StreamStatus::Active, Some(OWN_KEY)));
+        let active = read(&summary(StreamStatus::Active, Some(KINESIS_OWN)));
         assert_eq!((active.observed.sse, active.record_bytes_max), (Sse::Enabled, 2_048 * 1024));
         assert_eq!(active.observed.key, Some(Key::AwsOwned));
         let updating = read(&summary(StreamStatus::Updating, Some("k"))).observed;
@@ -185,7 +179,7 @@ mod tests {
     fn a_data_stream_is_named_by_what_it_is() {
         assert_eq!(named("d"), (Some("d".to_owned()), None));
         assert_eq!(named("arn:x").0, None);
-        assert_eq!(key_id(&Key::AwsOwned), OWN_KEY);
+        assert_eq!(key_id(&Key::AwsOwned), KINESIS_OWN);
         assert_eq!(key_of("arn:aws:kms:us-east-1:1:alias/aws/kinesis"), Key::AwsOwned);
     }
 }

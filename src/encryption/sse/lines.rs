@@ -117,7 +117,7 @@ impl Lines {
         place: &Place,
     ) {
         let call = kind.name(place);
-        tracing::info!(stream = %name, call, %target, "the stream's encryption is being changed");
+        tracing::info!(stream = %name, call, becomes = %target, "the stream's encryption is being changed");
     }
 
     /// It came back.
@@ -131,9 +131,11 @@ impl Lines {
     ) {
         let call = kind.name(place);
         match result {
-            Ok(()) => tracing::info!(stream = %name, call, %target, "the service took the change"),
+            Ok(()) => {
+                tracing::info!(stream = %name, call, becomes = %target, "the service took the change")
+            }
             Err(trouble) => tracing::warn!(
-                stream = %name, call, %target, reason = %trouble.sentence(),
+                stream = %name, call, becomes = %target, reason = %trouble.sentence(),
                 "the service did not take the change"
             ),
         }

@@ -80,7 +80,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::DescribeDeliveryStream => "DescribeDeliveryStream",
             Self::DescribeStreamSummary => "DescribeStreamSummary",

@@ -142,6 +142,8 @@ impl Observed {
             (Target::Plain, Sse::Enabled | Sse::EnablingFailed | Sse::DisablingFailed) => {
                 Need::Stop
             }
+            // A data stream that is being changed may be on the way to encryption.
+            (Target::Plain, Sse::Disabled) if !self.is_changeable => Need::Patience,
             (Target::Plain, Sse::Disabled) => Need::Nothing,
             (_, Sse::Other | Sse::Enabling | Sse::Disabling) => Need::Patience,
         };
@@ -151,17 +153,38 @@ impl Observed {
         need
     }
 
+    /// The same when a person asks for it, who means it where nobody can tell: a customer's key that may or may
+    /// not be the one in force is put in force, and a stream whose status nobody foresaw is changed. It is asked
+    /// for once, and changes nothing where it is so already.
+    pub(super) fn need_when_asked(&self, target: &Target) -> Need {
+        match (self.need(target), target) {
+            (_, target) if self.sse == Sse::Other && self.is_changeable => match target {
+                Target::Encrypted(_) => Need::Start,
+                Target::Plain => Need::Stop,
+            },
+            (Need::Nothing, Target::Encrypted(key @ Key::Customer(_)))
+                if self.has_key(key).is_none() =>
+            {
+                if self.is_changeable {
+                    Need::Start
+                } else {
+                    Need::Patience
+                }
+            }
+            (need, _) => need,
+        }
+    }
+
     /// Whether it is encrypted under `key`. Nothing when that can not be told: an alias says nothing of the key
     /// behind it.
     pub(super) fn has_key(&self, key: &Key) -> Option<bool> {
-        match (key, &self.key) {
-            (Key::AwsOwned, Some(Key::AwsOwned)) => Some(true),
-            (Key::AwsOwned, Some(Key::Customer(_))) | (Key::Customer(_), Some(Key::AwsOwned)) => {
-                Some(false)
+        // Older streams name no key.
+        let current = self.key.as_ref()?;
+        match (key, current) {
+            (Key::Customer(wanted), Key::Customer(named)) if !key.is_own() && !current.is_own() => {
+                is_same_key(wanted, named)
             }
-            (Key::Customer(wanted), Some(Key::Customer(named))) => is_same_key(wanted, named),
-            // Older streams name no key.
-            (_, None) => None,
+            _ => Some(key.is_own() && current.is_own()),
         }
     }
 }
@@ -250,9 +273,36 @@ mod tests {
         // What can not be compared is left alone: a change for every look would use up the day's calls.
         let seen = observed(Sse::Enabled, Some(customer(KEY)));
         assert_eq!(seen.need(&Target::Encrypted(customer("alias/a"))), Need::Nothing);
-        assert_eq!(
-            observed(Sse::Enabled, None).need(&Target::Encrypted(Key::AwsOwned)),
-            Need::Nothing
-        );
+        let old = observed(Sse::Enabled, None);
+        assert_eq!(old.need(&Target::Encrypted(Key::AwsOwned)), Need::Nothing);
+        // A person who asks for it means it.
+        let asked = |seen: &Observed, key| seen.need_when_asked(&Target::Encrypted(key));
+        assert_eq!(asked(&seen, customer("alias/a")), Need::Start);
+        assert_eq!(asked(&seen, customer(id)), Need::Nothing);
+        assert_eq!(asked(&old, Key::AwsOwned), Need::Nothing);
+        let strange = observed(Sse::Other, Some(customer(KEY)));
+        assert_eq!(asked(&strange, customer(KEY)), Need::Start);
+        assert_eq!(strange.need_when_asked(&Target::Plain), Need::Stop);
+        let busy = Observed { is_changeable: false, ..seen };
+        assert_eq!(asked(&busy, customer("alias/a")), Need::Patience);
+    }
+
+    #[test]
+    fn the_services_own_key_is_one_key_by_both_of_its_names() {
+        let arn = "arn:aws:kms:eu-west-1:1:alias/aws/kinesis";
+        let own = [Key::AwsOwned, customer("alias/aws/kinesis"), customer(arn)];
+        for (a, b) in own.iter().flat_map(|a| own.iter().map(move |b| (a, b))) {
+            let seen = observed(Sse::Enabled, Some(a.clone()));
+            assert_eq!(seen.has_key(b), Some(true), "{a} {b}");
+            assert_eq!(seen.has_key(&customer("alias/mine")), Some(false), "{a}");
+            let other = observed(Sse::Enabled, Some(customer(KEY)));
+            assert_eq!(other.has_key(a), Some(false), "{a}");
+        }
+    }
+
+    #[test]
+    fn a_data_stream_that_is_being_changed_may_be_on_the_way_to_encryption() {
+        let updating = Observed { is_changeable: false, ..observed(Sse::Disabled, None) };
+        assert_eq!(updating.need(&Target::Plain), Need::Patience);
     }
 }

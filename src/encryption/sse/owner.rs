@@ -228,7 +228,7 @@ impl Owner {
             let why = "the stream's source is one whose encryption is not minded here";
             return Wish::Done(Outcome::Impossible(why.into()));
         }
-        let kind = match seen.need(&order.target) {
+        let kind = match seen.need_when_asked(&order.target) {
             Need::Nothing => return Wish::Done(Outcome::Done(None)),
             Need::Patience => return Wish::Done(Outcome::Busy),
             Need::Start => CallKind::Start,

@@ -114,7 +114,7 @@ async fn counted<T>(
     call: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, Trouble> {
     let began_at = Instant::now();
-    let result = call.await.map_err(|error| trouble::of(&error));
+    let result = call.await.map_err(|error| trouble::of(&error).during(operation.as_str()));
     let code = result.as_ref().map_or_else(|trouble| trouble.code.as_ref(), |_| metrics::OK);
     metrics::count_call(operation, code, began_at.elapsed());
     result

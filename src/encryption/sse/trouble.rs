@@ -40,6 +40,14 @@ impl Trouble {
         }
         format!("{}: {}", self.code, self.message).into()
     }
+
+    /// With the name of the call, where no service has spoken: there are two, each at its own address.
+    pub(super) fn during(mut self, call: &str) -> Self {
+        if matches!(&*self.code, "Connect" | "Timeout" | "Broken") {
+            self.message = format!("{call}: {}", self.message).into();
+        }
+        self
+    }
 }
 
 /// The codes, and what they mean. What is in no table is an operator's.
@@ -88,9 +96,11 @@ pub(super) fn of(error: &CallError) -> Trouble {
         CallError::Service { code: None, status, message } => {
             trouble(Class::Operator, &format!("HTTP{status}"), message)
         }
-        CallError::Unready(Unready::NoRegion) => {
-            ours(Class::Operator, "NoRegion", "no Region is set")
-        }
+        CallError::Unready(Unready::NoRegion) => ours(
+            Class::Operator,
+            "NoRegion",
+            "no Region is set: neither here, nor in the environment, the profile or the instance",
+        ),
         CallError::Unready(Unready::NoCredentials { message }) => {
             ours(Class::Operator, "NoCredentials", message)
         }
@@ -128,6 +138,19 @@ mod tests {
         assert_eq!(class("InvalidKMSResourceException", 400), Class::Operator);
         assert_eq!(class("SomethingNew", 400), Class::Operator);
         assert_eq!(class("SomethingNew", 503), Class::Unanswered);
+    }
+
+    #[test]
+    fn where_no_service_has_spoken_the_call_is_named() {
+        let said = |error| of(&error).during("DescribeStreamSummary").sentence();
+        let message = "no such host".to_owned();
+        assert_eq!(
+            &*said(CallError::Connect { message }),
+            "Connect: DescribeStreamSummary: no such host"
+        );
+        let (code, message) = (Some("AccessDeniedException".to_owned()), "no".to_owned());
+        let service = CallError::Service { code, status: 400, message };
+        assert_eq!(&*said(service), "AccessDeniedException: no");
     }
 
     #[test]
