@@ -13,6 +13,7 @@
 //! began, and only a newer epoch opens what an answer has shut. It knows no records and sends nothing;
 //! backoff, circuit and hold are `flow`'s, and the stricter of both counts.
 
+use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 use super::code::Code;
@@ -140,8 +141,8 @@ impl Passing {
     /// It is told this now.
     pub(super) fn tell(&mut self, now: Instant, told: &Guidance) -> News {
         let is_new_route = told.route != self.told.route;
-        let is_new_epoch =
-            is_new_route || told.epoch != self.told.epoch || told.passage != self.told.passage;
+        let is_new_passage = discriminant(&told.passage) != discriminant(&self.told.passage);
+        let is_new_epoch = is_new_route || is_new_passage || told.epoch != self.told.epoch;
         self.told = told.clone();
         if is_new_epoch {
             self.sure_at = now;

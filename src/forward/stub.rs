@@ -22,8 +22,12 @@ use serde_json::{Value, json};
 pub(super) struct Put {
     pub(super) number: usize,
     pub(super) at: Instant,
+    /// The delivery stream, or the name or the ARN of the data stream.
     pub(super) stream: String,
     pub(super) records: Vec<Vec<u8>>,
+    /// The partition keys, where it is `PutRecords`.
+    pub(super) keys: Vec<String>,
+    pub(super) is_kinesis: bool,
     pub(super) headers: http::HeaderMap,
 }
 
@@ -38,23 +42,44 @@ pub(super) struct Reply {
 impl Reply {
     /// Every record but those at the places that `fails` names.
     pub(super) fn entries(put: &Put, fails: impl Fn(usize, &[u8]) -> bool) -> Self {
-        let entries: Vec<Value> = put
-            .records
-            .iter()
-            .enumerate()
-            .map(|(place, record)| {
-                if fails(place, record) {
-                    json!({"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."})
-                } else {
-                    json!({"RecordId": format!("id-{}", String::from_utf8_lossy(record))})
-                }
-            })
-            .collect();
-        // The count is wrong on purpose: nobody is to trust it.
-        Self::json(
-            200,
-            &json!({"FailedPutCount": 0, "Encrypted": true, "RequestResponses": entries}),
-        )
+        Self::flagged(put, Some(true), fails)
+    }
+
+    /// The same, with this flag: a record that fails is throttled.
+    pub(super) fn flagged(
+        put: &Put,
+        encrypted: Option<bool>,
+        fails: impl Fn(usize, &[u8]) -> bool,
+    ) -> Self {
+        let throttle = if put.is_kinesis {
+            "ProvisionedThroughputExceededException"
+        } else {
+            "ServiceUnavailableException"
+        };
+        let entry = |(place, record): (usize, &Vec<u8>)| {
+            let head = record.get(..64).unwrap_or(record);
+            let id = format!("id-{}", String::from_utf8_lossy(head));
+            match (fails(place, record), put.is_kinesis) {
+                (true, _) => json!({"ErrorCode": throttle, "ErrorMessage": "Slow down."}),
+                (false, false) => json!({"RecordId": id}),
+                (false, true) => json!({"ShardId": "shardId-1", "SequenceNumber": id}),
+            }
+        };
+        let entries: Vec<Value> = put.records.iter().enumerate().map(entry).collect();
+        // The counts are wrong on purpose: nobody is to trust them.
+        let mut body = if put.is_kinesis {
+            json!({"FailedRecordCount": 0, "Records": entries})
+        } else {
+            json!({"FailedPutCount": 0, "RequestResponses": entries})
+        };
+        match (encrypted, put.is_kinesis) {
+            (None, _) => {}
+            (Some(flag), false) => body["Encrypted"] = flag.into(),
+            (Some(flag), true) => {
+                body["EncryptionType"] = if flag { "KMS" } else { "NONE" }.into();
+            }
+        }
+        Self::json(200, &body)
     }
 
     pub(super) fn ok(put: &Put) -> Self {
@@ -150,14 +175,22 @@ async fn play(
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap();
-    let records = body["Records"].as_array().unwrap().iter().map(|record| {
+    let sent = body["Records"].as_array().unwrap();
+    let records = sent.iter().map(|record| {
         base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()
     });
+    let is_kinesis = headers["x-amz-target"] == "Kinesis_20131202.PutRecords";
+    let key = |record: &Value| record["PartitionKey"].as_str().unwrap().to_owned();
+    let keys = if is_kinesis { sent.iter().map(key).collect() } else { Vec::new() };
+    let name = ["DeliveryStreamName", "StreamName", "StreamARN"];
+    let name = name.iter().find_map(|name| body[name].as_str()).unwrap();
     let put = Put {
         number: number.fetch_add(1, Ordering::SeqCst),
         at: Instant::now(),
-        stream: body["DeliveryStreamName"].as_str().unwrap().to_owned(),
+        stream: name.to_owned(),
         records: records.collect(),
+        keys,
+        is_kinesis,
         headers,
     };
     let reply = answer(&put);

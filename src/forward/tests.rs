@@ -31,6 +31,7 @@ pub(super) fn config(url: &str) -> Config {
             credentials: Credentials::Embedded,
             ..Upstream::default()
         },
+        kinesis_endpoint: Some(url.to_owned()),
         backoff_min: MS * 5,
         backoff_max: MS * 50,
         hold_min: MS * 10,
@@ -45,9 +46,18 @@ impl Rig {
     }
 
     pub(super) fn with_spool(config: Config, lane: Arc<Lane>, spool: Option<SpoolEnds>) -> Self {
+        Self::with_gates(config, lane, spool, Gates::unminded())
+    }
+
+    pub(super) fn with_gates(
+        config: Config,
+        lane: Arc<Lane>,
+        spool: Option<SpoolEnds>,
+        gates: Gates,
+    ) -> Self {
         let (mut outlets, intake) = handoff(1, 1_024);
         let (post, mut boxes) = post(1);
-        let forward = Forward::start_with(config, intake, post, spool, Gates::unminded()).unwrap();
+        let forward = Forward::start_with(config, intake, post, spool, gates).unwrap();
         let book = Book::new(boxes.remove(0));
         Self { forward, outlet: outlets.remove(0), lane, book }
     }

@@ -138,7 +138,9 @@ impl Changed {
                     );
                 }
             }
-            Ok(None) => lines.push(format!("it is {} already; nothing was done", change.target)),
+            Ok(None) => {
+                lines.push(format!("it is {} as it stands; nothing was done", change.target))
+            }
             Err(_) => {}
         }
         match &self.end {
@@ -205,10 +207,10 @@ impl Changed {
 const fn means(target: &Target) -> &'static str {
     match target {
         Target::Encrypted(_) => {
-            "what is put into the stream once that is done is encrypted at the service"
+            "once that is done, what is put into the stream is encrypted at the service"
         }
         Target::Plain => {
-            "what is put into the stream once that is done is not encrypted at the service"
+            "once that is done, what is put into the stream is not encrypted at the service"
         }
     }
 }

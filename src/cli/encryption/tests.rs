@@ -154,14 +154,14 @@ fn encryption_is_switched_on_waited_for_and_switched_off_again() {
         assert_eq!(changed.result(&what), Ok(()));
         let text = changed.text(&what);
         assert!(
-            text.contains(&format!("{stream}: the service has taken {start}: what is put into")),
+            text.contains(&format!("{stream}: the service has taken {start}: once that is done")),
             "{text}"
         );
         assert!(text.contains("it is encrypted under aws-owned now"), "{text}");
 
         let (changed, shown) = rig.change(stream, &OWNED, None);
         assert_eq!((&shown["call"], &shown["waited"]), (&Value::Null, &Value::Null));
-        assert!(changed.text(&what).ends_with("already; nothing was done\n"));
+        assert!(changed.text(&what).ends_with("as it stands; nothing was done\n"));
 
         let (_, shown) = rig.change(stream, &Target::Plain, Some(PATIENCE));
         assert_eq!((&shown["call"], &shown["waited"]), (&json!(stop), &json!("reached")));
