@@ -40,6 +40,12 @@ pub(super) fn state(machine: &Machine) -> State {
     let said = machine.description.as_ref().map(|(description, _)| description.observed.sse);
     match (machine.guard.stand(), said) {
         (Stand::Plain, Some(Sse::Enabled | Sse::DisablingFailed)) => State::Contradicted,
+        // It is tried again and again, and stays so until an answer says otherwise.
+        (Stand::Settling { .. } | Stand::Trying, Some(Sse::Enabled | Sse::DisablingFailed))
+            if machine.guard.is_contradicted() =>
+        {
+            State::Contradicted
+        }
         (Stand::Plain, Some(sse)) => sse.state(),
         (Stand::Plain, None) => State::Disabled,
         (
