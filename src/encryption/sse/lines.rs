@@ -78,7 +78,7 @@ impl Lines {
                     "the gate is closed: the records of the stream wait"
                 ),
                 Passage::Half => tracing::info!(
-                    stream = %name, epoch = guidance.epoch,
+                    stream = %name, epoch = guidance.epoch, records_left_unencrypted = left,
                     "the gate is half open: one record goes, whose answer decides"
                 ),
                 Passage::Open if policy == Policy::Require => tracing::info!(
