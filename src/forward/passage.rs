@@ -165,7 +165,11 @@ impl Passing {
     pub(super) fn permit(&self, now: Instant, in_flight: usize) -> Permit {
         match self.stance() {
             Stance::Shut => return Permit::Nothing { until: None },
-            Stance::Open if !self.is_on_trial(now, in_flight) => return Permit::Full,
+            Stance::Open if !self.is_on_trial(now) => return Permit::Full,
+            // What is under way may say it yet. More beside it would go on for ever, were it always so.
+            Stance::Open if in_flight > 0 && self.probe == Probe::Unsent => {
+                return Permit::Nothing { until: None };
+            }
             Stance::Open | Stance::Half => {}
         }
         match self.probe {
@@ -175,9 +179,9 @@ impl Passing {
         }
     }
 
-    /// A request begins at `now` that [`Passing::permit`] has let pass, when `in_flight` others are under way.
-    pub(super) fn began(&mut self, now: Instant, in_flight: usize) {
-        if self.stance() == Stance::Half || self.is_on_trial(now, in_flight) {
+    /// A request begins at `now` that [`Passing::permit`] has let pass.
+    pub(super) fn began(&mut self, now: Instant) {
+        if self.stance() == Stance::Half || self.is_on_trial(now) {
             self.probe = Probe::UnderWay;
         }
     }
@@ -279,11 +283,10 @@ impl Passing {
         }
     }
 
-    /// Whether one record goes first although the passage is open: no answer has said anything for too long,
-    /// and none is awaited.
-    fn is_on_trial(&self, now: Instant, in_flight: usize) -> bool {
+    /// Whether one record goes first although the passage is open: no answer has said anything for too long.
+    fn is_on_trial(&self, now: Instant) -> bool {
         let silence = now.saturating_duration_since(self.sure_at);
-        let is_stale = in_flight == 0 && self.told.proof_holds.is_some_and(|holds| silence > holds);
+        let is_stale = self.told.proof_holds.is_some_and(|holds| silence > holds);
         self.stance() == Stance::Open && (is_stale || self.probe != Probe::Unsent)
     }
 

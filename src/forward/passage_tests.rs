@@ -155,19 +155,21 @@ impl Model {
         said.unwrap_or(self.told_at)
     }
 
-    fn goes_first(&self, now: Instant, others: usize) -> bool {
+    fn goes_first(&self, now: Instant) -> bool {
         let is_silent_for_long = self.is_required && now - self.last_said_at() > HOLDS;
-        self.told == Told::Half || self.first_one().is_some() || (is_silent_for_long && others == 0)
+        self.told == Told::Half || self.first_one().is_some() || is_silent_for_long
     }
 
     fn may(&self, now: Instant, others: usize) -> May {
         if self.is_shut() {
             return May::Nothing;
         }
-        if !self.goes_first(now, others) {
+        if !self.goes_first(now) {
             return May::All;
         }
         match self.first_one() {
+            // The silence may be over with the next answer.
+            None if self.told == Told::Open && others > 0 => May::Nothing,
             None => May::One,
             Some(None) => May::Nothing,
             Some(Some(until)) if until > now => May::NothingForAWhile,
@@ -266,10 +268,10 @@ impl Pair {
             }
             Event::Begin { others } => {
                 if matches!(self.model.may(now, others), May::All | May::One) {
-                    if self.model.goes_first(now, others) {
+                    if self.model.goes_first(now) {
                         self.model.facts.push(Fact::Sent);
                     }
-                    self.passing.began(now, others);
+                    self.passing.began(now);
                 }
             }
             Event::Answer { flag, put, is_old } => self.answer(flag, put, is_old),
@@ -457,7 +459,7 @@ fn another_reason_for_the_same_closing_is_shown_and_is_no_new_epoch() {
 #[test]
 fn a_stop_puts_the_record_that_goes_first_off_for_no_longer_than_it_says() {
     let (mut passing, now, mut random) = passing(Told::Half, true);
-    passing.began(now, 0);
+    passing.began(now);
     passing.failed(now, 1, &mut random);
     assert!(matches!(passing.permit(now, 0), Permit::Nothing { until: Some(_) }));
     passing.shorten(now + MS);

@@ -165,7 +165,7 @@ impl Worker {
     fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
         let body = self.sink.body(&self.stream, &self.plan, &request, &mut self.keys);
         self.metrics.keys_missing.increment(self.keys.take_missing());
-        self.passing.began(now, self.flights.len());
+        self.passing.began(now);
         let begin = self.flow.began(now, permit, self.flights.len() + 1);
         let services = Rc::clone(&self.shared.services);
         let (sink, stream) = (self.sink.clone(), self.stream.clone());

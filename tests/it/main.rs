@@ -13,6 +13,7 @@
 mod backlog;
 mod bad_disk;
 mod dead_letters;
+mod encryption;
 mod fairness;
 mod faults;
 mod format;

@@ -83,9 +83,8 @@ impl Guard {
         self.since
     }
 
-    /// Whether answers have denied what the service says.
-    #[cfg(test)]
-    const fn is_contradicted(&self) -> bool {
+    /// Whether answers have denied what the service says, and none has confirmed it since.
+    pub(super) const fn is_contradicted(&self) -> bool {
         self.contradictions > 0
     }
 

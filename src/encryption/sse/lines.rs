@@ -78,7 +78,7 @@ impl Lines {
                     "the gate is closed: the records of the stream wait"
                 ),
                 Passage::Half => tracing::info!(
-                    stream = %name, epoch = guidance.epoch,
+                    stream = %name, epoch = guidance.epoch, records_left_unencrypted = left,
                     "the gate is half open: one record goes, whose answer decides"
                 ),
                 Passage::Open if policy == Policy::Require => tracing::info!(
@@ -100,9 +100,9 @@ impl Lines {
         {
             let detail = words::detail(machine);
             if matches!(state, State::Enabled | State::Unknown) {
-                tracing::info!(stream = %name, state = state.as_str(), %detail, suppressed, "encryption");
+                tracing::info!(stream = %name, state = state.as_str(), %detail, suppressed, "the encryption of the stream");
             } else {
-                tracing::warn!(stream = %name, state = state.as_str(), %detail, suppressed, "encryption");
+                tracing::warn!(stream = %name, state = state.as_str(), %detail, suppressed, "the encryption of the stream");
             }
             said.state = state;
         }

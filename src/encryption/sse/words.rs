@@ -28,6 +28,9 @@ pub(super) fn closed(machine: &Machine) -> Arc<str> {
             trouble.sentence()
         )
         .into(),
+        (Stand::Settling { .. }, _) if state(machine) == State::Contradicted => {
+            format!("{CONTRADICTED}; ever later one record is sent to find out").into()
+        }
         (Stand::Settling { .. }, _) => {
             "the stream was found encrypted a moment ago; until every record is, they wait".into()
         }
@@ -40,6 +43,12 @@ pub(super) fn state(machine: &Machine) -> State {
     let said = machine.description.as_ref().map(|(description, _)| description.observed.sse);
     match (machine.guard.stand(), said) {
         (Stand::Plain, Some(Sse::Enabled | Sse::DisablingFailed)) => State::Contradicted,
+        // Until an answer confirms it, it stays so: between two tries too.
+        (Stand::Settling { .. } | Stand::Trying, Some(Sse::Enabled | Sse::DisablingFailed))
+            if machine.guard.is_contradicted() =>
+        {
+            State::Contradicted
+        }
         (Stand::Plain, Some(sse)) => sse.state(),
         (Stand::Plain, None) => State::Disabled,
         (
@@ -94,9 +103,7 @@ pub(super) fn detail(machine: &Machine) -> Arc<str> {
         (State::DisablingFailed, _) => {
             format!("the last attempt to switch encryption off failed{failure}; it is still on").into()
         }
-        (State::Contradicted, _) => {
-            "the service says that the stream is encrypted, and its answers say that records are not".into()
-        }
+        (State::Contradicted, _) => CONTRADICTED.into(),
         (State::Enabled, Stand::Trying) if machine.guard.is_silent() => {
             "the stream is said to be encrypted, and answers say nothing of it: it is asked on with one record \
              at a time"
@@ -111,6 +118,9 @@ pub(super) fn detail(machine: &Machine) -> Arc<str> {
         (State::Enabled, _) => "the stream is encrypted, and answers confirm it".into(),
     }
 }
+
+const CONTRADICTED: &str =
+    "the service says that the stream is encrypted, and its answers say that records are not";
 
 /// What the owner does, in a word.
 pub(super) fn doing(machine: &Machine) -> &'static str {
