@@ -6,11 +6,13 @@
 //!
 //! ```text
 //!  apps ──HTTP──► ingest ──records──► pipeline ──closed batches──► forward ──► Firehose, or Kinesis
-//!                   ▲                    │  ▲                       ▲ │
-//!                   └─────receipts───────┘  └──────settlements──────┼─┘ ▲
-//!                                        └─durable groups─► spool ◄─┘   │ gate: where to, and may it go
-//!                                                   data keys ▲   overflow, backlog, notes
-//!                                                         encryption ───┘
+//!                   ▲                    │  ▲                       ▲ │   ▲
+//!                   └─────receipts───────┘  └──────settlements──────┼─┘   │ gate: where to, may it go
+//!                                        └─durable groups─► spool ◄─┘     │
+//!                                                   data keys ▲ overflow, │
+//!                                                             │ backlog,  │
+//!                                                             │ notes     │
+//!                                                         encryption ─────┘
 //!  around it:  app, cli, config, lifecycle, telemetry, admin        beside it:  embedded
 //! ```
 //!
