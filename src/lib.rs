@@ -5,12 +5,14 @@
 //! In the order of a record's way; each room has its own page at the top of its `mod.rs`.
 //!
 //! ```text
-//!  apps ──HTTP──► ingest ──records──► pipeline ──closed batches──► forward ──► Firehose
-//!                   ▲                    │  ▲                       ▲ │
-//!                   └─────receipts───────┘  └──────settlements──────┼─┘
-//!                                        └─durable groups─► spool ◄─┘ overflow, backlog, notes
-//!                                                             ▲ data keys
-//!                                                         encryption
+//!  apps ──HTTP──► ingest ──records──► pipeline ──closed batches──► forward ──► Firehose, or Kinesis
+//!                   ▲                    │  ▲                       ▲ │   ▲
+//!                   └─────receipts───────┘  └──────settlements──────┼─┘   │ gate: where to, may it go
+//!                                        └─durable groups─► spool ◄─┘     │
+//!                                                   data keys ▲ overflow, │
+//!                                                             │ backlog,  │
+//!                                                             │ notes     │
+//!                                                         encryption ─────┘
 //!  around it:  app, cli, config, lifecycle, telemetry, admin        beside it:  embedded
 //! ```
 //!
@@ -19,7 +21,7 @@
 //! | [`record`] | the nouns that travel: limits, stream names, levels | |
 //! | [`ingest`] | HTTP in: native requests and the Firehose wire protocol, and their bounds | `ingest-N` |
 //! | [`pipeline`] | records to closed batches: arena, batcher, memory budget, hand-off, receipts | none of its own |
-//! | [`forward`] | batches to the service: plan, send, settle, back off, hold | `forward` |
+//! | [`forward`] | batches to the service: plan, send, settle, back off, hold; and nothing while the gate is closed | `forward` |
 //! | [`gate`] | where a stream's records go and whether they may: what control plane and data plane know of each other | none of its own |
 //! | [`encryption`] | the control plane: the data keys of the spool, and the encryption of the streams | `encryption`, `control` |
 //! | [`aws`] | what all clients of AWS share: endpoints, credentials, transport | none of its own |

@@ -176,6 +176,34 @@ fn random_keys_spread_and_a_pointer_gives_those_of_the_records() {
     post.rig.drain();
 }
 
+#[test]
+fn a_key_that_came_with_the_record_goes_with_it_again_and_again() {
+    let stub = Stub::start(|put| {
+        let is_first = put.number == 0;
+        Reply::entries(put, |place, _| is_first && place != 1)
+    });
+    let mut config = config(&stub.url());
+    config.others.partition_key = PartitionKey::Header;
+    let mut post = Post::new(config, through(data_stream(ARN)));
+    let mut batcher = Batcher::new(Arc::clone(&post.rig.lane), limits(), ChunkPool::new());
+    let mut entry = batcher.entry(std::time::Instant::now());
+    for (record, key) in [("a", Some("one")), ("b", Some("two")), ("c", None), ("d", Some("four"))]
+    {
+        entry.set_key(key.map(|key| key.parse().unwrap()));
+        entry.push(&Piece::Copy(record.as_bytes(), None), None).unwrap();
+    }
+    entry.commit();
+    batcher.close();
+    post.rig.outlet.hand_over(batcher.take_closed().unwrap());
+    let keys = stub.put().keys;
+    assert_eq!([&*keys[0], &keys[1], &keys[3]], ["one", "two", "four"]);
+    assert_eq!(keys[2].len(), 8, "it came with none");
+    let again = stub.put();
+    assert_eq!(again.records, [b"a", b"c", b"d"]);
+    assert_eq!([&*again.keys[0], &again.keys[2]], ["one", "four"]);
+    post.rig.drain();
+}
+
 /// How many records of so many bytes each request takes, when all of them wait.
 fn loads(config: Config, route: Route, sizes: &[usize], stub: &Stub) -> Vec<usize> {
     let mut post = Post::new(config, unknown());

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::record::{PARTITION_KEY_BYTES_MAX, PARTITION_KEY_CHARS_MAX};
+
 /// Where the partition key of a record comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PartitionKey {
@@ -78,12 +80,6 @@ impl fmt::Display for BadPointer {
 
 impl std::error::Error for BadPointer {}
 
-/// The most characters of a partition key. Source: the service model of `PutRecords`.
-const KEY_CHARS_MAX: usize = 256;
-
-/// The most bytes that a character takes.
-const CHAR_BYTES_MAX: usize = 4;
-
 /// How many characters a random key has: eight hexadecimal digits, hashed by the service, are enough to
 /// spread records over more shards than there can be.
 const RANDOM_KEY_CHARS: usize = 8;
@@ -107,7 +103,7 @@ impl Keys {
     pub(super) const fn bytes_max(&self) -> usize {
         match self.from {
             PartitionKey::Random => RANDOM_KEY_CHARS,
-            PartitionKey::Header | PartitionKey::Pointer(_) => KEY_CHARS_MAX * CHAR_BYTES_MAX,
+            PartitionKey::Header | PartitionKey::Pointer(_) => PARTITION_KEY_BYTES_MAX,
         }
     }
 
@@ -126,7 +122,8 @@ impl Keys {
                 walk.deserialize(&mut json).is_ok_and(|is_found| is_found) && json.end().is_ok()
             }
         };
-        let is_key = !self.key.is_empty() && self.key.chars().nth(KEY_CHARS_MAX).is_none();
+        let is_key =
+            !self.key.is_empty() && self.key.chars().nth(PARTITION_KEY_CHARS_MAX).is_none();
         if !is_found || !is_key {
             self.missing += u64::from(self.from != PartitionKey::Random);
             self.key.clear();
@@ -326,8 +323,11 @@ mod tests {
             assert_eq!(found("/a", record), None, "{record}");
         }
         let of = |chars: usize| format!("{{\"a\": \"{}\"}}", "é".repeat(chars));
-        assert_eq!(found("/a", &of(KEY_CHARS_MAX)).unwrap().chars().count(), KEY_CHARS_MAX);
-        assert_eq!(found("/a", &of(KEY_CHARS_MAX + 1)), None);
+        assert_eq!(
+            found("/a", &of(PARTITION_KEY_CHARS_MAX)).unwrap().chars().count(),
+            PARTITION_KEY_CHARS_MAX
+        );
+        assert_eq!(found("/a", &of(PARTITION_KEY_CHARS_MAX + 1)), None);
         assert_eq!(found("/a", &format!("{}1{}", "[".repeat(200), "]".repeat(200))), None);
     }
 

@@ -85,6 +85,30 @@ fn a_record_that_waits_for_another_try_does_not_keep_the_rest_of_its_batch_waiti
     assert_eq!(texts(&plan, &second), ["b"]);
 }
 
+#[test]
+fn what_is_taken_out_of_a_request_is_aside_and_the_rest_goes_as_before() {
+    let now = Instant::now();
+    let mut plan = plan_of(&[&["a", "large", "b"], &["larger"], &["c"]]);
+    let mut request = plan.next(now, BOUNDS).unwrap();
+    let taken = plan.take_out(&mut request, &[1, 3]);
+    assert_eq!(texts(&plan, &request), ["a", "b", "c"]);
+    assert_eq!((request.bytes, taken.done.len()), (3, 0), "without a store they stay");
+    assert_eq!(taken.letters, [(5, None), (6, None)]);
+    assert_eq!((plan.counts().aside, plan.counts().in_flight), (2, 3));
+    let settlement = plan.settle(request, now, now, |_| Fate::Put, |_| now);
+    assert_eq!((settlement.done.len(), plan.batches()), (1, 2));
+    // One of which nothing is left was part of finding out who is at fault.
+    let mut plan = plan_of(&[&["d", "e"]]);
+    let request = plan.next(now, BOUNDS).unwrap();
+    assert_eq!(plan.refused(request, now, now).0, Verdict::Open);
+    let mut request = plan.next(now, BOUNDS).unwrap();
+    assert!(request.is_inquest);
+    plan.take_out(&mut request, &[0]);
+    assert_eq!((plan.inquest_in_flight, plan.counts().aside, plan.counts().suspect), (0, 1, 1));
+    let request = plan.next(now, BOUNDS).unwrap();
+    assert_eq!(texts(&plan, &request), ["e"]);
+}
+
 /// Drives a plan against a service that refuses any request with a record that is `bad`.
 fn drive(plan: &mut Plan, bad: impl Fn(&str) -> bool, requests_max: usize) -> Vec<Verdict> {
     let mut now = Instant::now();

@@ -168,9 +168,9 @@ impl Spooling {
         let mut tended = Tended { look_at: self.letters.again_at(), ..Tended::default() };
         self.let_go(plan, share, outlook, &mut tended);
         tended.look_at = earlier(tended.look_at, self.copy_out(now, plan, share, outlook));
-        // A stream that is held for its dead letters, or shut, is not asked with records.
-        let has_probe = plan.has_probe() || self.letters.block().is_some() || is_shut;
-        self.want(overflow::wants_backlog(outlook, has_probe));
+        // A stream that is held for its dead letters is not asked with records.
+        let has_probe = plan.has_probe() || self.letters.block().is_some();
+        self.want(!is_shut && overflow::wants_backlog(outlook, has_probe));
         tended
     }
 

@@ -359,8 +359,9 @@ class Standpipe(Process):
 class Emulator(Process):
     """`standpipe emulator` alone: Firehose, Kinesis and KMS on a free port of loopback."""
 
-    def __init__(self, binary, home):
-        super().__init__("emulator", [str(binary), "emulator", "--listen", "127.0.0.1:0"], home, environment(home))
+    def __init__(self, binary, home, *arguments):
+        command = [str(binary), "emulator", "--listen", "127.0.0.1:0", *arguments]
+        super().__init__("emulator", command, home, environment(home))
         self.url = self.wait_for("listening", self._url, READY_SECONDS_MAX)
 
     def _url(self):

@@ -5,11 +5,23 @@ moto is at the end of a change at once, accepts any key, and says `Encrypted: fa
 """
 
 import json
+import re
+import shlex
 import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
-from harness import Ledger, application_environment, configuration, free_port, tool, wait_for_all, wait_until
+from harness import (
+    REPOSITORY,
+    Emulator,
+    Ledger,
+    application_environment,
+    configuration,
+    free_port,
+    tool,
+    wait_for_all,
+    wait_until,
+)
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-4000-8000-000000000000"
@@ -18,7 +30,12 @@ TOKEN = "a-token-of-the-tests-that-is-long-enough"
 # What is waited for comes in seconds and not in minutes.
 QUICK = "[control]\npoll_min_ms = 50\npoll_max_ms = 500\nsettle_ms = 0\n"
 
+# moto gives two records of a data stream one number when they come at once, and keeps the later one alone.
+ONE_AT_A_TIME = "[forward]\nrequests_in_flight_max = 1\n"
+
 UNAVAILABLE, USAGE, UNWELL = 69, 64, 1
+
+CONFIRMED = "the stream is encrypted, and answers confirm it"
 
 
 @pytest.fixture
@@ -114,7 +131,7 @@ def test_a_direct_put_stream_is_switched_on_given_another_key_and_switched_off(b
     assert (changed["call"], changed["waited"]) == ("StartDeliveryStreamEncryption", "reached")
     assert both.sse("orders") == {"KeyType": "AWS_OWNED_CMK", "Status": "ENABLED"}
     again = cli("encryption", "enable", "orders", "--key", "aws-owned", *config)
-    said = "orders: it is encrypted under aws-owned already; nothing was done\n"
+    said = "orders: it is encrypted under aws-owned as it stands; nothing was done\n"
     assert (again.returncode, again.stdout) == (0, said)
 
     changed = cli("encryption", "enable", "orders", "--key", KEY, *config)
@@ -445,6 +462,23 @@ def test_a_service_whose_answers_deny_what_it_says_gets_no_more_than_single_reco
     ledger.check_exactly_once(both.delivered("orders"))
 
 
+def test_where_encryption_is_only_reported_answers_that_deny_it_are_told(both, start):
+    pipe = start(config=configuration({"orders": {"manage": True}}, upstream=both.url, tables=QUICK))
+
+    def is_told():
+        pipe.post("orders", b"x")
+        return shown(pipe, "orders")["state"] == "contradicted"
+
+    # They say the same before and after it is switched on: false.
+    wait_until("it is told", is_told)
+    assert both.sse("orders")["Status"] == "ENABLED"
+    now = shown(pipe, "orders")
+    assert (now["gate"], now["key"]) == ("open", "aws-owned")
+    assert "its answers say that records are not" in now["detail"]
+    assert calls_of(pipe, "StartDeliveryStreamEncryption") == 1, "what the service says is so is not asked for again"
+    pipe.stop()
+
+
 # --- Records into data streams -----------------------------------------------------------------
 
 
@@ -466,7 +500,7 @@ def data_of(kinesis, stream):
 
 
 def test_records_of_a_stream_behind_a_data_stream_are_read_from_that(both, start, sdk):
-    pipe = start(config=configuration(["orders", "fed"], upstream=both.url, kinesis=both.url))
+    pipe = start(config=configuration(["orders", "fed"], upstream=both.url, kinesis=both.url, tables=ONE_AT_A_TIME))
     ledgers = {"orders": Ledger("direct"), "fed": Ledger("through")}
     client = sdk(pipe)
     for _ in range(5):
@@ -490,7 +524,7 @@ def test_partition_keys_come_from_a_header_or_from_the_record(both, start):
     pointed = both.create_data_stream("pointed", shards=2)
     both.create_stream("users", reads_from=pointed)
     streams = {"fed": {"partition_key": "header"}, "users": {"partition_key": "/user/id"}}
-    pipe = start(config=configuration(streams, upstream=both.url, kinesis=both.url))
+    pipe = start(config=configuration(streams, upstream=both.url, kinesis=both.url, tables=ONE_AT_A_TIME))
     for key in ["alpha", "beta"]:
         lines = "".join(f'{{"key":"{key}","n":{n}}}\n' for n in range(10))
         headers = {"content_type": "application/x-ndjson", "standpipe_partition_key": key}
@@ -617,6 +651,31 @@ def test_applications_that_are_let_change_encryption_and_see_how_it_stands(quick
     pipe.stop()
 
 
+def test_an_embedded_run_can_be_tried_with_encryption_and_with_a_data_stream(start, sdk, tmp_path):
+    allowed = {"STANDPIPE_INGEST_ALLOW_ENCRYPTION_CALLS": "true", "STANDPIPE_STREAMS": "demo,fed"}
+    pipe = start("--embedded", "--kinesis-stream", "data=fed", env=allowed)
+    client = sdk(pipe)
+    client.start_delivery_stream_encryption(DeliveryStreamName="demo")
+    wait_until("the source is known", lambda: describe(client, "fed")["DeliveryStreamType"] == "KinesisStreamAsSource")
+    # Its data stream is what is encrypted, and not it.
+    client.start_delivery_stream_encryption(DeliveryStreamName="fed")
+    ledgers = {"demo": Ledger("direct"), "fed": Ledger("through")}
+
+    def is_confirmed():
+        for stream, ledger in ledgers.items():
+            client.put_record(DeliveryStreamName=stream, Record={"Data": ledger.record()})
+        return {shown(pipe, stream)["detail"] for stream in ledgers} == {CONFIRMED}
+
+    # Records go on all the time, and nobody requires that they be encrypted: that they are is seen all the same.
+    wait_until("answers confirm it", is_confirmed)
+    assert describe(client, "demo")["DeliveryStreamEncryptionConfiguration"]["Status"] == "ENABLED"
+    assert "DeliveryStreamEncryptionConfiguration" not in describe(client, "fed")
+    for stream, ledger in ledgers.items():
+        wait_for_all(ledger, lambda: pipe.delivered(stream))
+    client.close()
+    pipe.stop()
+
+
 def test_the_emulator_speaks_kinesis_to_an_sdk(emulator):
     kinesis = emulator.client("kinesis")
     kinesis.create_stream(StreamName="events", ShardCount=2)
@@ -701,3 +760,83 @@ def test_the_calls_of_a_day_that_are_used_up_are_told(quick, cli, configured):
         refused = cli("encryption", "enable", stream, *config)
         assert refused.returncode == UNAVAILABLE and "24 hours are used up" in refused.stderr, refused.stderr
     assert quick.look("calls")["firehose"]["StartDeliveryStreamEncryption"] == 1, "it is not asked for again and again"
+
+
+# --- What README.md says that people run -------------------------------------------------------
+
+
+def section(title):
+    """A section of README.md, up to the next title."""
+    text = (REPOSITORY / "README.md").read_text()
+    return re.split(r"^#+ ", text.split(title + "\n", 1)[1], maxsplit=1, flags=re.M)[0]
+
+
+def fitted(command, tmp_path):
+    """A command of README.md for a file in `tmp_path`, without the name of the program and its comment."""
+    words = shlex.split(command, comments=True)
+    assert words[0] == "standpipe", command
+    return [str(tmp_path / "standpipe.toml") if word == "F" else word for word in words[1:]]
+
+
+def test_the_commands_of_the_auditor_answer(both, cli, configured, start, tmp_path):
+    streams = {"orders": {"encryption": "require", "manage": True}, "fed": {"encryption": "report"}}
+    configured(streams, both.url, tables=QUICK)
+    audit = section("### For an auditor")
+    commands = {command: fitted(command, tmp_path) for command in re.findall("`(standpipe [^`]* F)`", audit)}
+    asked = "standpipe encryption status --require --config F"
+    assert set(commands) == {"standpipe check --config F", "standpipe config show --config F", asked}
+
+    before = cli(*commands[asked])
+    assert before.returncode == UNWELL and "2 of 2 streams are not encrypted" in before.stderr
+    said = cli(*commands["standpipe check --config F"])
+    assert said.returncode == 0 and "nothing leaves unless it is encrypted, and kept encrypted under" in said.stdout
+    said = cli(*commands["standpipe config show --config F"])
+    assert said.returncode == 0 and 'encryption = "require" #' in said.stdout and "manage = true #" in said.stdout
+    for stream in streams:
+        assert cli("encryption", "enable", stream, "--wait", *commands[asked][-2:]).returncode == 0
+    assert cli(*commands[asked]).returncode == 0
+    assert answer_of(cli(*commands[asked], "--json"))["streams"][0]["encrypted"]
+
+    pipe = start(config=(tmp_path / "standpipe.toml").read_text())
+    wait_until("it is known", lambda: shown(pipe, "orders")["state"] == "enabled")
+    pipe.post("fed", b"x")
+    wait_until("an answer is counted", lambda: shown(pipe, "fed")["records_unverified"] == 1)
+    assert re.findall("`(records_[a-z]+)`", audit) == [name for name in shown(pipe, "fed") if "records_" in name]
+    metrics = pipe.http.get(f"{pipe.admin}/metrics", timeout=10).text
+    assert 'standpipe_forward_records_by_evidence_total{stream="fed",evidence="unverified"} 1' in metrics
+
+    # What is asked of Prometheus is a question, about metrics that there are.
+    asked = [question.replace("\\|", "|") for question in re.findall("`([a-z_(]*standpipe_[^`]+)`", audit)]
+    assert len(asked) == 3
+    rules = [{"record": f"audit:{n}", "expr": question} for n, question in enumerate(asked)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "audit", "rules": rules}]}))
+    checked = subprocess.run(
+        [tool("promtool"), "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, timeout=60
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    for question in asked:
+        assert f"# TYPE {re.search('standpipe_[a-z_]+', question).group()} " in metrics
+
+
+def test_the_commands_of_the_readme_are_understood(both, cli, configured, tmp_path):
+    config = configured(["orders"], both.url)
+    commands = re.findall("^standpipe .*", section("### Looking at it and changing it"), flags=re.M)
+    assert len(commands) == 4
+    codes = [cli(*fitted(command, tmp_path), *config).returncode for command in commands]
+    assert codes == [0, UNWELL, 0, 0]
+    assert both.sse("orders")["Status"] == "DISABLED"
+
+
+def test_the_emulator_is_asked_as_the_readme_says(binary, tmp_path, cli):
+    emulator = Emulator(binary, tmp_path, "--stream", "direct", "--kinesis-stream", "data=demo")
+    try:
+        part = section("## The emulator").replace("http://127.0.0.1:4575", emulator.url)
+        exported = dict(word.split("=", 1) for line in re.findall("^export (.*)", part, re.M) for word in line.split())
+        commands = re.findall("^standpipe encryption .*", part, flags=re.M)
+        assert len(commands) == 2
+        for command in commands:
+            run = cli(*fitted(command, tmp_path), **exported)
+            assert run.returncode == 0, run.stdout + run.stderr
+        assert "kinesis: arn:aws:kinesis:us-east-1:000000000000:stream/data" in run.stdout
+    finally:
+        emulator.kill()

@@ -100,9 +100,9 @@ impl Lines {
         {
             let detail = words::detail(machine);
             if matches!(state, State::Enabled | State::Unknown) {
-                tracing::info!(stream = %name, state = state.as_str(), %detail, suppressed, "encryption");
+                tracing::info!(stream = %name, state = state.as_str(), %detail, suppressed, "the encryption of the stream");
             } else {
-                tracing::warn!(stream = %name, state = state.as_str(), %detail, suppressed, "encryption");
+                tracing::warn!(stream = %name, state = state.as_str(), %detail, suppressed, "the encryption of the stream");
             }
             said.state = state;
         }

@@ -59,6 +59,8 @@ pub(super) struct Machine {
     waits: Waits,
     guidance: Guidance,
     passage_since: Instant,
+    /// Whether the next answer decides.
+    is_trying: bool,
     handled: [Option<Proof>; 3],
     handled_doubts: u64,
     random: fastrand::Rng,
@@ -122,6 +124,7 @@ impl Machine {
             waits: Waits::new(config),
             guidance: Guidance::unminded(),
             passage_since: now,
+            is_trying: false,
             handled: [None; 3],
             handled_doubts: 0,
             random,
@@ -355,7 +358,12 @@ impl Machine {
         if !is_same_passage {
             self.passage_since = now;
         }
-        let is_new = !is_same_passage || guided.route != self.guidance.route;
+        // Where encryption is not required the passage stays as it is, and the next answer is to be heard all
+        // the same, even if it says what the one before it said.
+        let is_trying = self.guard.stand() == Stand::Trying;
+        let is_new_try = is_trying && !self.is_trying;
+        self.is_trying = is_trying;
+        let is_new = !is_same_passage || guided.route != self.guidance.route || is_new_try;
         guided.epoch = self.guidance.epoch + u64::from(is_new);
         self.guidance = guided;
     }

@@ -2,6 +2,7 @@
 
 use super::super::declared::Key;
 use super::super::observed::{Observed, Sse};
+use super::super::status::State;
 use super::super::trouble::Class;
 use super::*;
 use crate::gate::gate;
@@ -325,4 +326,23 @@ fn nothing_is_asked_of_who_ignores_encryption_and_knows_the_way() {
     desk.answered(Flag::Plain, epoch);
     desk.run(DAY, || Ok(description(Sse::Enabled)));
     assert_eq!(desk.asked, 0);
+}
+
+#[test]
+fn where_encryption_is_not_required_what_answers_say_is_heard_all_the_same() {
+    for (flag, state) in [(Flag::Encrypted, State::Enabled), (Flag::Plain, State::Contradicted)] {
+        let mut desk = Desk::new(declared(Policy::Report));
+        desk.run(SECOND, || Ok(description(Sse::Enabled)));
+        let before = desk.epoch();
+        desk.answered(flag, before);
+        desk.run(SECOND * 60, || Ok(description(Sse::Enabled)));
+        assert_eq!(*desk.passage(), Passage::Open);
+        let trying = desk.epoch();
+        assert_eq!(trying, before + 1, "the data plane speaks up anew, though it says the same");
+        desk.answered(flag, trying);
+        assert_eq!(words::state(&desk.machine), state);
+        // It stays so while the service says on that it is encrypted and answers say on that it is not.
+        desk.run(SECOND * 60, || Ok(description(Sse::Enabled)));
+        assert_eq!(words::state(&desk.machine), state);
+    }
 }
