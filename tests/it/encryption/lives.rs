@@ -214,7 +214,7 @@ fn a_kill_in_each_state_loses_nothing_and_the_next_life_lets_nothing_leave_unpro
 #[test]
 fn a_stop_under_load_with_the_gate_closed_ends_in_time_and_the_next_life_delivers_it_all() {
     let scene = Scene::new();
-    let first = scene.setup().start_durable();
+    let first = scene.setup().set("STANDPIPE_STOP_GRACE_MS", "1500").start_durable();
     let posting = scene.post();
     wait_until("it is known to be off", || shown(&first)["state"] == "disabled");
     scene.is_shut(&first, &posting);
