@@ -21,7 +21,7 @@ use super::declared::{Declared, Destination, Policy, Target};
 use super::guard::{Guard, Stand};
 use super::kept::{Kept, KeptRoute};
 use super::observed::{Description, Place, RECORD_BYTES_DEFAULT};
-use super::owner::{Now, Outcome, Owner, Pace, Wish};
+use super::owner::{Now, Outcome, Owner, Wish};
 use super::trouble::Trouble;
 use super::waits::Waits;
 use super::words;
@@ -32,9 +32,6 @@ const ROUTE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest time after the start in which a stream whose route was kept is asked about again.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
-
-/// The wait between two calls that nobody asked for is so many of the shortest waits between two looks.
-const PACE_PER_POLL: u32 = 30;
 
 /// See the module.
 #[derive(Debug)]
@@ -104,13 +101,9 @@ impl Machine {
             let within = FIRST_LOOK_MAX.min(config.watch_interval);
             Some(now + within.mul_f64(random.f64()))
         };
-        let pace = Pace {
-            min: config.poll_min.saturating_mul(PACE_PER_POLL),
-            calls_max: config.calls_max,
-        };
         let mut machine = Self {
             guard: Guard::new(now, config.settle, config.poll_max, config.proof_holds),
-            owner: Owner::new(declared.manage.clone(), pace),
+            owner: Owner::new(declared.manage.clone(), Waits::pace(config)),
             calls: kept.calls,
             place: default_place,
             is_assumed: false,
