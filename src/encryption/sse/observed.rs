@@ -33,7 +33,18 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// The most bytes of a data stream's record with its key, when nobody said otherwise. Source: the service.
+impl Place {
+    /// Whether it is the same stream, whatever it takes now.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kinesis { id, .. }, Self::Kinesis { id: other, .. }) => id == other,
+            _ => self == other,
+        }
+    }
+}
+
+/// The most bytes of a data stream's record with its key, when nobody said otherwise, and the least that any takes.
+/// Source: the service.
 pub(super) const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
 
 /// The encryption of a stream, as the service says it.

@@ -143,11 +143,15 @@ impl Thread {
     fn act(&mut self) -> Option<Instant> {
         let now = now();
         let no_ask_until = self.asks.refill(now.at);
-        let names: Vec<StreamName> = self.shared.with(|book| {
+        let names = self.shared.with(|book| {
             let due = book.streams.iter().filter(|(_, m)| m.due_at.is_none_or(|at| at <= now.at));
-            due.map(|(name, _)| name.clone()).collect()
+            let mut names: Vec<_> =
+                due.map(|(name, m)| (m.machine.describe_at(), name.clone())).collect();
+            // Who has waited longest asks first: else a few that ask again and again would keep the others waiting.
+            names.sort_by_key(|(describe_at, _)| *describe_at);
+            names
         });
-        for name in names {
+        for (_, name) in names {
             self.act_on(&name, now, no_ask_until);
         }
         self.shared.with(|book| book.streams.values().filter_map(|m| m.due_at).min())
