@@ -131,7 +131,8 @@ fn read(summary: &StreamDescriptionSummary) -> DataStream {
     let kib = summary.max_record_size_in_kib().and_then(|kib| usize::try_from(kib).ok());
     DataStream {
         status: status.into(),
-        record_bytes_max: kib.map_or(RECORD_BYTES_DEFAULT, |kib| kib.saturating_mul(1024)),
+        // No stream takes less: an answer that says so is not to cost the records that are larger.
+        record_bytes_max: kib.unwrap_or_default().saturating_mul(1024).max(RECORD_BYTES_DEFAULT),
         observed: Observed {
             sse,
             key: summary.key_id().filter(|_| is_on).map(key_of),
@@ -173,6 +174,24 @@ mod tests {
         assert_eq!((updating.sse, updating.is_changeable), (Sse::Enabling, false));
         let plain = read(&summary(StreamStatus::Updating, None)).observed;
         assert_eq!((plain.sse, plain.is_changeable), (Sse::Disabled, false));
+    }
+
+    #[test]
+    fn no_answer_makes_a_data_stream_take_less_than_every_one_does() {
+        for kib in [Some(0), Some(-1), Some(1), None] {
+            let summary = StreamDescriptionSummary::builder()
+                .stream_name("d")
+                .stream_arn("arn:aws:kinesis:us-east-1:1:stream/d")
+                .stream_status(StreamStatus::Active)
+                .retention_period_hours(24)
+                .stream_creation_timestamp(aws_sdk_kinesis::primitives::DateTime::from_secs(0))
+                .set_enhanced_monitoring(Some(Vec::new()))
+                .open_shard_count(1)
+                .set_max_record_size_in_kib(kib)
+                .build()
+                .unwrap();
+            assert_eq!(read(&summary).record_bytes_max, RECORD_BYTES_DEFAULT, "{kib:?}");
+        }
     }
 
     #[test]

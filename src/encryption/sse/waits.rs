@@ -39,4 +39,13 @@ impl Waits {
     pub(super) const fn pace(config: &Config) -> Pace {
         Pace { min: config.poll_min.saturating_mul(PACE_PER_POLL), calls_max: config.calls_max }
     }
+
+    /// After an answer that has denied the encryption: soon when it is the first one, and ever later when answers go
+    /// on saying now this and now that.
+    pub(super) fn after_denial(&self, in_a_row: u32, random: &mut fastrand::Rng) -> Duration {
+        match in_a_row {
+            0 | 1 => self.poll_min.mul_f64(random.f64()),
+            more => self.poll.long_wait(more, random),
+        }
+    }
 }
