@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
+use super::constraint;
 use super::firehose_json::{Put, WireRecord, WireRecords, parse};
 use super::firehose_streams::{self, ENCRYPTION};
 use super::level::Level;
 use super::partition::key_of;
-use super::refusal::{self, Refusal};
+use super::refusal::Refusal;
 use super::repeats::Turn;
 use super::response::{AMZ_JSON, Answer, Reached, answer, push_json_string};
 use super::waiting::Waiting;
@@ -168,9 +169,9 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
         Shape::Single => put.record.as_ref().map(std::slice::from_ref),
         Shape::Batch => put.records.as_ref().map(|WireRecords(records)| records.as_slice()),
     };
-    let records = records.ok_or_else(|| refusal::missing(shape.member()))?;
+    let records = records.ok_or_else(|| constraint::missing(shape.member()))?;
     if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
-        return Err(refusal::bad_record_count(records.len()));
+        return Err(constraint::bad_record_count(records.len()));
     }
     let waiting = worker.waiting(&stream, level, || records.len())?;
     let taken = worker.admit(&stream, &waiting, |entry| {
@@ -187,8 +188,8 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
 
 /// The stream that a call names.
 pub(super) fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
-    let name = name.ok_or_else(|| refusal::missing("deliveryStreamName"))?;
-    let name: StreamName = name.parse().map_err(|_| refusal::bad_name(name))?;
+    let name = name.ok_or_else(|| constraint::missing("deliveryStreamName"))?;
+    let name: StreamName = name.parse().map_err(|_| constraint::bad_name(name))?;
     worker.stream(name.as_str())
 }
 
@@ -209,10 +210,10 @@ fn fill(
             Shape::Single => "record.data".to_owned(),
             Shape::Batch => format!("records.{}.member.data", index + 1),
         };
-        let data = record.data.as_deref().ok_or_else(|| refusal::missing(&member()))?;
+        let data = record.data.as_deref().ok_or_else(|| constraint::missing(&member()))?;
         // Longer than this it is too large in any case, and the scratch stays as small as a record.
         if data.len() > DATA_CHARS_MAX {
-            return Err(refusal::wire_record_too_large(&member()));
+            return Err(constraint::wire_record_too_large(&member()));
         }
         scratch.clear();
         STANDARD.decode_append(data, &mut *scratch).map_err(|_| {
@@ -223,7 +224,7 @@ fn fill(
             settings.delimiter == Delimiter::Newline && scratch.last() != Some(&b'\n');
         let piece = Piece::Copy(&scratch, needs_newline.then_some(b'\n'));
         if piece.len() > RECORD_BYTES_MAX {
-            return Err(refusal::wire_record_too_large(&member()));
+            return Err(constraint::wire_record_too_large(&member()));
         }
         if total > BATCH_BYTES_MAX {
             return Err(Refusal::BatchTooLarge);

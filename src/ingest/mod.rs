@@ -2,6 +2,7 @@
 
 mod body;
 mod connection;
+mod constraint;
 mod decode;
 mod firehose_api;
 mod firehose_json;
