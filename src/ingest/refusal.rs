@@ -11,6 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::limit::Over;
 use super::stream_control::CallFailed;
 use crate::pipeline::NotDurable;
 use crate::record::RECORD_BYTES_MAX;
@@ -50,6 +51,8 @@ pub(super) enum Refusal {
     NotDurable(NotDurable),
     /// The spool did not say in time that it has the records, or said why it has not. It may have some.
     NotKept(Option<NotDurable>),
+    /// The stream is over its ingest limit.
+    OverLimit(Over),
     /// There is no memory for the records now.
     NoRoom,
     /// As many requests as allowed are being served.
@@ -105,6 +108,7 @@ impl Refusal {
         "body_too_large",
         "decoded_too_large",
         "unsupported_encoding",
+        "over_ingest_limit",
         "durable_unavailable",
         "no_room",
         "too_many_requests",
@@ -138,7 +142,12 @@ impl Refusal {
     pub(super) fn wire(&self, retry_after: Duration) -> Response<Full<Bytes>> {
         let Wording { status, wire, detail, .. } = self.wording();
         // The API has two statuses for a caller's fault and for its own; clients look at the type.
-        let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
+        let status = match self {
+            // The service says that it can not now, as for want of room.
+            Self::OverLimit(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ if status.is_server_error() => status,
+            _ => StatusCode::BAD_REQUEST,
+        };
         let error = serde_json::json!({ "__type": wire, "message": detail });
         self.response(status, super::response::AMZ_JSON, error.to_string(), retry_after)
     }
@@ -163,6 +172,9 @@ impl Refusal {
             | Self::NotDurable(_)
             | Self::NotKept(_) => {
                 headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
+            }
+            Self::OverLimit(over) => {
+                headers.insert(RETRY_AFTER, over.retry_after_seconds.into());
             }
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
@@ -275,6 +287,7 @@ impl Refusal {
                 (503, DURABLE, BUSY, format!("Slow down. Nothing was kept: {why}").into())
             }
             Self::NotKept(why) => (503, DURABLE, BUSY, not_kept(*why).into()),
+            Self::OverLimit(over) => (429, "over_ingest_limit", BUSY, over_limit(*over).into()),
             Self::NoRoom => {
                 (503, "no_room", BUSY, "Slow down. The memory for records is full.".into())
             }
@@ -311,6 +324,14 @@ fn not_kept(why: Option<NotDurable>) -> String {
     });
     format!(
         "Slow down. The records may be kept all the same, so that a repeat can double them: {why}"
+    )
+}
+
+/// The key is what an operator has to look for.
+fn over_limit(Over { rate, per_second, .. }: Over) -> String {
+    let what = rate.as_str();
+    format!(
+        "Slow down. This stream takes {per_second} {what} in a second (ingest_{what}_per_second)."
     )
 }
 
