@@ -48,7 +48,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 /// What the service's words for a stream that reads from something else have in common: `KinesisStreamAsSource`,
 /// `MSKAsSource`, `DatabaseAsSource`.
-const OTHER_SOURCE: &str = "AsSource delivery stream type";
+const OTHER_SOURCE: &str = "AsSource";
 
 /// The most characters of a code that are kept: anybody can stand at the other end.
 const CODE_CHARS_MAX: usize = 100;
