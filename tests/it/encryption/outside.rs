@@ -163,7 +163,8 @@ pub fn says_nothing(kind: Kind) {
     wait_until("it is asked with a few records", || evidence(&pipe, "unverified") >= 4.0);
     posting.goes_on(200);
     let Left { records, requests, .. } = scene.left();
-    assert_eq!(records, requests, "one record at a time");
+    // A request is counted when it comes, and its record when it is written.
+    assert!(records <= requests && requests <= records + 1, "one record at a time");
     let shown = shown(&pipe);
     assert_eq!((&shown["gate"], &shown["state"]), (&json!("half"), &json!("enabled")));
     assert!(shown["detail"].as_str().unwrap().contains("answers say nothing of it"), "{shown}");
@@ -192,8 +193,9 @@ fn when_answers_say_nothing_any_more_in_the_middle_of_a_run_one_record_at_a_time
     let before = scene.left();
     posting.goes_on(100);
     let after = scene.left();
-    let at_a_time = after.records - before.records;
-    assert_eq!(at_a_time, after.requests - before.requests, "one record at a time");
+    let (records, requests) = (after.records - before.records, after.requests - before.requests);
+    // A request is counted when it comes, and its record when it is written.
+    assert!(records.abs_diff(requests) <= 1, "one record at a time: {records} in {requests}");
     let reason = pipe.stream("demo")["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("no answer has confirmed the encryption of late"), "{reason}");
 
