@@ -9,9 +9,10 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{EncryptionType, StreamDescriptionSummary};
 
 use super::Config;
-use super::declared::{KINESIS_OWN, Key};
+use super::declared::{Declared, Destination, KINESIS_OWN, Key};
+use super::firehose::Firehose;
 use super::observed::{Observed, RECORD_BYTES_DEFAULT, Sse};
-use crate::aws::{BadUpstream, CallError, ShortAnswers, Upstream, Way, failure};
+use crate::aws::{BadUpstream, CallError, ShortAnswers, Way, failure};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -33,15 +34,19 @@ pub(super) struct DataStream {
 }
 
 impl Kinesis {
-    /// A client that has asked for nothing yet.
+    /// A client that has asked for nothing yet, and goes out where that of Firehose does.
     ///
     /// # Errors
-    /// When the proxy, the CA file or the endpoint of the configuration can not be used.
-    pub(super) fn new(config: &Config) -> Result<Self, BadUpstream> {
-        let (connect, attempt) = (config.connect_timeout, config.attempt_timeout);
-        let upstream =
-            Upstream { endpoint: config.kinesis_endpoint.clone(), ..config.upstream.clone() };
-        Ok(Self { way: Way::new(&upstream, connect, attempt, client)? })
+    /// When the endpoint of the configuration can not be used, or a stream goes by a data stream and there are no
+    /// certificates to trust the service by. Where none is known to, it is soon enough to say so when one does.
+    pub(super) fn new(config: &Config, firehose: &Firehose) -> Result<Self, BadUpstream> {
+        let way = firehose.way().beside(config.kinesis_endpoint.clone(), client)?;
+        let is_declared =
+            |declared: &Declared| matches!(declared.destination, Destination::Kinesis(_));
+        if config.streams.values().chain([&config.others]).any(is_declared) {
+            way.check()?;
+        }
+        Ok(Self { way })
     }
 
     /// `DescribeStreamSummary`.
