@@ -48,7 +48,7 @@ impl Bucket {
     }
 
     /// Takes as many parcels as fit, from the first on: at least one.
-    pub(super) fn take<P>(&self, parcels: P, now: u64) -> Result<Taken, Dry>
+    pub(super) fn take<P>(&self, parcels: &P, now: u64) -> Result<Taken, Dry>
     where
         P: Iterator<Item = u64> + Clone,
     {
@@ -161,7 +161,7 @@ mod tests {
     /// How many parcels were taken.
     fn take(
         bucket: &Bucket,
-        parcels: impl Iterator<Item = u64> + Clone,
+        parcels: &(impl Iterator<Item = u64> + Clone),
         now: u64,
     ) -> Result<usize, Dry> {
         bucket.take(parcels, now).map(|taken| taken.parcels)
@@ -170,11 +170,14 @@ mod tests {
     #[test]
     fn the_last_of_it_can_be_had_and_one_more_only_when_it_has_come_in() {
         let bucket = of_a_second(100);
-        assert_eq!(take(&bucket, once(100), 7), Ok(1));
+        assert_eq!(take(&bucket, &once(100), 7), Ok(1));
         assert_eq!((bucket.left(7), bucket.look(1, 7).is_err()), (0, true));
-        assert_eq!(take(&bucket, once(1), 7), Err(Dry(Duration::from_millis(10))));
-        assert_eq!(take(&bucket, once(1), 7 + SECOND / 100 - 1), Err(Dry(Duration::from_nanos(1))));
-        assert_eq!(take(&bucket, once(1), 7 + SECOND / 100), Ok(1));
+        assert_eq!(take(&bucket, &once(1), 7), Err(Dry(Duration::from_millis(10))));
+        assert_eq!(
+            take(&bucket, &once(1), 7 + SECOND / 100 - 1),
+            Err(Dry(Duration::from_nanos(1)))
+        );
+        assert_eq!(take(&bucket, &once(1), 7 + SECOND / 100), Ok(1));
         assert_eq!(bucket.left(SECOND * 60), 100, "it is never more than full");
     }
 
@@ -182,48 +185,48 @@ mod tests {
     fn parcels_are_taken_from_the_first_on_as_far_as_they_fit() {
         let bucket = of_a_second(10);
         assert_eq!(
-            take(&bucket, [4, 5, 2, 1].into_iter(), 0),
+            take(&bucket, &[4, 5, 2, 1].into_iter(), 0),
             Ok(2),
             "and none behind one that does not"
         );
-        assert_eq!(take(&bucket, repeat_n(1, 5), 0), Ok(1));
-        assert_eq!(take(&bucket, repeat_n(1, 5), 0), Err(Dry(Duration::from_millis(100))));
-        assert_eq!(take(&bucket, [0, 1].into_iter(), 0), Ok(1), "nothing always fits");
+        assert_eq!(take(&bucket, &repeat_n(1, 5), 0), Ok(1));
+        assert_eq!(take(&bucket, &repeat_n(1, 5), 0), Err(Dry(Duration::from_millis(100))));
+        assert_eq!(take(&bucket, &[0, 1].into_iter(), 0), Ok(1), "nothing always fits");
     }
 
     #[test]
     fn a_parcel_that_is_too_large_goes_when_it_is_full_and_is_paid_off_before_the_next() {
         let bucket = of_a_second(10);
-        bucket.take(once(1), 0).unwrap();
-        assert_eq!(take(&bucket, once(35), 0), Err(Dry(Duration::from_millis(100))));
-        assert_eq!(take(&bucket, once(35), SECOND / 10 - 1), Err(Dry(Duration::from_nanos(1))));
-        assert_eq!(take(&bucket, [35, 1].into_iter(), SECOND / 10), Ok(1));
+        bucket.take(&once(1), 0).unwrap();
+        assert_eq!(take(&bucket, &once(35), 0), Err(Dry(Duration::from_millis(100))));
+        assert_eq!(take(&bucket, &once(35), SECOND / 10 - 1), Err(Dry(Duration::from_nanos(1))));
+        assert_eq!(take(&bucket, &[35, 1].into_iter(), SECOND / 10), Ok(1));
         assert_eq!(bucket.left(SECOND / 10), -25);
-        assert_eq!(take(&bucket, once(1), SECOND / 10), Err(Dry(Duration::from_millis(2_600))));
-        assert_eq!(take(&bucket, once(1), SECOND / 10 * 27), Ok(1));
+        assert_eq!(take(&bucket, &once(1), SECOND / 10), Err(Dry(Duration::from_millis(2_600))));
+        assert_eq!(take(&bucket, &once(1), SECOND / 10 * 27), Ok(1));
     }
 
     #[test]
     fn a_burst_shorter_than_one_still_lets_one_go_at_a_time() {
         let bucket = bucket(10, Duration::from_millis(1));
-        assert_eq!(take(&bucket, once(1), 0), Ok(1));
-        assert_eq!(take(&bucket, once(1), SECOND / 10 - 1), Err(Dry(Duration::from_nanos(1))));
-        assert_eq!(take(&bucket, once(1), SECOND / 10), Ok(1));
+        assert_eq!(take(&bucket, &once(1), 0), Ok(1));
+        assert_eq!(take(&bucket, &once(1), SECOND / 10 - 1), Err(Dry(Duration::from_nanos(1))));
+        assert_eq!(take(&bucket, &once(1), SECOND / 10), Ok(1));
     }
 
     #[test]
     fn what_is_not_used_is_given_back_to_the_last_but_for_what_has_come_in_again() {
         let bucket = of_a_second(4);
         for _ in 0..1_000 {
-            let taken = bucket.take(once(4), 5).unwrap();
+            let taken = bucket.take(&once(4), 5).unwrap();
             bucket.give_back(taken, 0, 5);
         }
         assert_eq!(bucket.left(5), 4);
-        let taken = bucket.take(once(4), 5).unwrap();
+        let taken = bucket.take(&once(4), 5).unwrap();
         bucket.give_back(taken, 1, 5);
         assert_eq!(bucket.left(5), 3);
-        let early = bucket.take(once(3), 5).unwrap();
-        bucket.take(once(4), 3 * SECOND).unwrap();
+        let early = bucket.take(&once(3), 5).unwrap();
+        bucket.take(&once(4), 3 * SECOND).unwrap();
         bucket.give_back(early, 0, 3 * SECOND);
         assert_eq!(bucket.left(3 * SECOND), 0);
     }
@@ -231,10 +234,10 @@ mod tests {
     #[test]
     fn nothing_overflows_at_the_bounds() {
         let small = bucket(1, Duration::from_secs(3_600));
-        assert_eq!(take(&small, once(u64::MAX), 1), Ok(1));
-        assert!(small.left(1) < 0 && small.take(once(1), u64::MAX / 2).is_err());
+        assert_eq!(take(&small, &once(u64::MAX), 1), Ok(1));
+        assert!(small.left(1) < 0 && small.take(&once(1), u64::MAX / 2).is_err());
         let large = bucket(u64::MAX, Duration::from_secs(3_600));
-        assert_eq!(take(&large, once(u64::MAX), 1), Ok(1));
+        assert_eq!(take(&large, &once(u64::MAX), 1), Ok(1));
         assert!(large.left(1) > 0);
     }
 
@@ -264,7 +267,7 @@ mod tests {
             let (mut now, mut gone, mut largest) = (0, Vec::new(), 0);
             for (pause, parcels, unused) in steps {
                 now += pause;
-                let Ok(taken) = bucket.take(parcels.iter().copied(), now) else {
+                let Ok(taken) = bucket.take(&parcels.iter().copied(), now) else {
                     // What it says of the wait is true.
                     let Err(Dry(wait)) = bucket.look(parcels[0], now) else { panic!("it was dry") };
                     let wait = nanos(wait);
@@ -292,7 +295,7 @@ mod tests {
             let (mut now, mut gone) = (0, 0);
             for pause in steps.iter().chain(&[SECOND]) {
                 now += pause.min(&SECOND);
-                gone += take(&bucket, repeat_n(1, 200_000), now).unwrap_or(0) as u64;
+                gone += take(&bucket, &repeat_n(1, 200_000), now).unwrap_or(0) as u64;
             }
             let came_in = rate as f64 * (1.0 + (now - steps[0]) as f64 / SECOND as f64);
             prop_assert!(gone as f64 >= came_in - 2.0, "{gone} of {came_in}");
@@ -313,7 +316,7 @@ mod tests {
                         while begun.elapsed() < Duration::from_millis(300) {
                             let parcels: Vec<u64> = (0..3).map(|_| random.u64(1..40)).collect();
                             let before = nanos(begun.elapsed());
-                            let Ok(taken) = bucket.take(parcels.iter().copied(), before) else {
+                            let Ok(taken) = bucket.take(&parcels.iter().copied(), before) else {
                                 continue;
                             };
                             if random.u8(..) < 64 {

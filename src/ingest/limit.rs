@@ -99,7 +99,7 @@ impl Limit {
 
     /// Charges a request that is taken as a whole or not at all.
     pub(super) fn charge_whole(&self, records: usize, bytes: usize) -> Result<Charge<'_>, Refusal> {
-        self.charge(once(records as u64), once(bytes as u64))
+        self.charge(&once(records as u64), once(bytes as u64))
             .map_err(|over| self.refusal(over, records))
     }
 
@@ -111,7 +111,7 @@ impl Limit {
     ) -> Result<(Charge<'_>, usize), Refusal> {
         let all = sizes.len();
         let charge = self
-            .charge(repeat_n(1, all), sizes.map(|size| size as u64))
+            .charge(&repeat_n(1, all), sizes.map(|size| size as u64))
             .map_err(|over| self.refusal(over, all))?;
         let of = |taken: Option<Taken>| taken.map_or(all, |taken| taken.parcels);
         let (by_records, by_bytes) = (of(charge.records), of(charge.bytes));
@@ -139,7 +139,7 @@ impl Limit {
 
     fn charge(
         &self,
-        records: impl Iterator<Item = u64> + Clone,
+        records: &(impl Iterator<Item = u64> + Clone),
         bytes: impl Iterator<Item = u64> + Clone,
     ) -> Result<Charge<'_>, (Rate, Dry)> {
         let now = self.now();
@@ -158,7 +158,7 @@ impl Limit {
         }
         if let Some(bucket) = &self.bytes {
             // Where this one refuses, what was taken of the other is given back.
-            let taken = bucket.take(bytes.take(fitting), now).map_err(|dry| (Rate::Bytes, dry))?;
+            let taken = bucket.take(&bytes.take(fitting), now).map_err(|dry| (Rate::Bytes, dry))?;
             charge.bytes = Some(taken);
         }
         Ok(charge)
