@@ -25,7 +25,7 @@ use super::owner::{Now, Outcome, Owner, Pace, Wish};
 use super::trouble::Trouble;
 use super::waits::Waits;
 use super::words;
-use crate::gate::{DataStream, Doubt, Flag, Guidance, Passage, Proof, Route, Seen};
+use crate::gate::{DataStream, Doubt, Flag, Guidance, Joins, Passage, Proof, Route, Seen};
 
 /// How long the route of a stream may stay unknown before it is assumed.
 const ROUTE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl Machine {
         let records_wait = default_place.is_none() || declared.policy == Policy::Require;
         let describe_at = if records_wait || declared.manage.is_some() {
             Some(now)
-        } else if declared.policy == Policy::Ignore && declared.destination != Destination::Auto {
+        } else if !declared.is_asked_about() {
             None
         } else {
             let within = FIRST_LOOK_MAX.min(config.watch_interval);
@@ -295,9 +295,7 @@ impl Machine {
             self.handled_doubts = doubts;
             let wait = self.waits.poll.long_wait(self.doubtful_looks, &mut self.random);
             self.doubtful_looks = self.doubtful_looks.saturating_add(1);
-            if self.declared.policy != Policy::Ignore
-                || self.declared.destination == Destination::Auto
-            {
+            if self.declared.is_asked_about() {
                 self.ask_by(now + wait);
             }
         }
@@ -319,9 +317,7 @@ impl Machine {
         if self.trouble.is_some() {
             return Some(self.waits.calm.long_wait(self.looks, &mut self.random));
         }
-        let minds = self.declared.policy != Policy::Ignore
-            || self.declared.destination == Destination::Auto
-            || self.declared.manage.is_some();
+        let minds = self.declared.is_asked_about() || self.declared.manage.is_some();
         minds.then(|| self.waits.watch.mul_f64(0.5 + self.random.f64()))
     }
 
@@ -392,6 +388,10 @@ impl Machine {
             passage,
             epoch: self.guidance.epoch,
             proof_holds: requires.then_some(self.waits.proof_holds),
+            joins: self
+                .description
+                .as_ref()
+                .map_or(Joins::UNKNOWN, |(described, _)| described.joins),
         }
     }
 }
