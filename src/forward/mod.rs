@@ -52,6 +52,7 @@ mod partition;
 mod passage;
 mod plan;
 mod plan_disk;
+mod plan_look;
 mod plan_settle;
 mod queues;
 #[cfg(test)]

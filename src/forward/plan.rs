@@ -4,7 +4,7 @@
 //! and fresh ones alike, up to the limits; fresh records and the backlog take turns. A batch goes in parts
 //! where it has to. Every record is in one request at most, and leaves only when it is settled, or when the
 //! disk has it. It sends nothing and knows no clock. `plan_settle` has what an answer brings, `plan_disk`
-//! what there is with a spool.
+//! what there is with a spool, `plan_look` what a request is made of.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::overflow::earlier;
 use super::queues::Queues;
 use super::request::{Blobs, Bounds, Pick, Request, runs};
 use super::turns::{Load, Side, Turns};
-use crate::pipeline::{Batch, Ticket};
+use crate::pipeline::Batch;
 
 /// All records of one stream that are not settled. See the module.
 #[derive(Debug, Default)]
@@ -191,49 +191,6 @@ impl Plan {
         if let Some(inquest) = self.inquest.as_mut().filter(|_| is_inquest) {
             inquest.put_back(picks);
         }
-    }
-
-    /// The records of a request in its order.
-    pub(super) fn records<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
-        self.placed_records(request).map(|(_, _, record)| record)
-    }
-
-    /// The same, each with the partition key that came with it.
-    pub(super) fn keyed_records<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a str>)> {
-        let placed = self.placed_records(request);
-        placed.map(|(batch, index, record)| (record, batch.key(index)))
-    }
-
-    fn placed_records<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> impl Iterator<Item = (&'a Batch, usize, &'a [u8])> {
-        let held = |(id, run)| Some((&*self.batches.get(&id)?.batch, run));
-        runs(&request.picks).filter_map(held).flat_map(|(batch, run): (&Batch, &[Pick])| {
-            let mut wanted = run.iter().map(|pick| pick.index as usize).peekable();
-            let placed = batch.records().enumerate();
-            let is_wanted = move |(at, _): &(usize, &[u8])| wanted.next_if_eq(at).is_some();
-            placed.filter(is_wanted).map(move |(at, record)| (batch, at, record))
-        })
-    }
-
-    /// Who waits for which record of a request: the record's place in the request, and the ticket.
-    pub(super) fn tickets(&self, request: &Request) -> Vec<(usize, Ticket)> {
-        let mut tickets = Vec::new();
-        let mut before = 0;
-        for (id, run) in runs(&request.picks) {
-            if let Some(held) = self.batches.get(&id) {
-                tickets.extend(held.batch.tickets().filter_map(|(index, ticket)| {
-                    let at = run.binary_search_by_key(&index, |pick| pick.index as usize).ok()?;
-                    Some((before + at, ticket))
-                }));
-            }
-            before += run.len();
-        }
-        tickets
     }
 
     /// Whether nothing is left but records that were refused alone, and nothing that could say whether

@@ -152,8 +152,11 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Whether the service is asked about the stream, though nobody manages it.
+    /// Whether the service is asked about the stream.
     pub(super) fn is_asked_about(&self) -> bool {
-        self.policy != Policy::Ignore || self.destination == Destination::Auto || self.asks_joins
+        self.policy != Policy::Ignore
+            || self.destination == Destination::Auto
+            || self.manage.is_some()
+            || self.asks_joins
     }
 }

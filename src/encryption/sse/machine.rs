@@ -295,9 +295,8 @@ impl Machine {
             self.handled_doubts = doubts;
             let wait = self.waits.poll.long_wait(self.doubtful_looks, &mut self.random);
             self.doubtful_looks = self.doubtful_looks.saturating_add(1);
-            if self.declared.is_asked_about() {
-                self.ask_by(now + wait);
-            }
+            let at = self.declared.is_asked_about().then(|| now + wait);
+            at.into_iter().for_each(|at| self.ask_by(at));
         }
     }
 
@@ -317,8 +316,8 @@ impl Machine {
         if self.trouble.is_some() {
             return Some(self.waits.calm.long_wait(self.looks, &mut self.random));
         }
-        let minds = self.declared.is_asked_about() || self.declared.manage.is_some();
-        minds.then(|| self.waits.watch.mul_f64(0.5 + self.random.f64()))
+        let is_asked_about = self.declared.is_asked_about();
+        is_asked_about.then(|| self.waits.watch.mul_f64(0.5 + self.random.f64()))
     }
 
     /// A short wait that grows with every look that brought nothing new.
