@@ -73,13 +73,36 @@ pub struct Guidance {
     /// How long one confirmation of encryption holds. Nothing where encryption is not required: then an
     /// answer changes nothing about the passage.
     pub proof_holds: Option<Duration>,
+    /// Whether its records may be joined, by what the service says of it. Another one begins no epoch.
+    pub joins: Joins,
+}
+
+/// Whether what is joined comes out of a stream as it would have by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joins {
+    /// Whether it is known to.
+    pub is_safe: bool,
+    /// Why, or why not: a sentence without its end.
+    pub why: &'static str,
+}
+
+impl Joins {
+    /// Nobody knows.
+    pub const UNKNOWN: Self =
+        Self { is_safe: false, why: "nobody knows yet what the stream does with its records" };
 }
 
 impl Guidance {
     /// What a stream has that nobody minds: its records go into the delivery stream.
     #[must_use]
     pub const fn unminded() -> Self {
-        Self { route: Route::Firehose, passage: Passage::Open, epoch: 0, proof_holds: None }
+        Self {
+            route: Route::Firehose,
+            passage: Passage::Open,
+            epoch: 0,
+            proof_holds: None,
+            joins: Joins::UNKNOWN,
+        }
     }
 }
 

@@ -29,6 +29,7 @@
 //! | [`admin`] | health, metrics, status, stop | `admin` |
 //! | [`embedded`] | the emulator of the service, over its real wire protocol | `emulator`, `emu-writer` |
 //! | [`lifecycle`] | phases and readiness: one cell that all look at | |
+//! | [`md5`] | the digest that data streams and the KPL's format are made with | |
 //! | [`telemetry`] | logs and metrics, set up once | |
 //! | [`token`] | the bearer token of a listener | |
 //! | [`config`] | TOML and environment to the stages' `Config`s, or all faults at once | |
@@ -60,6 +61,7 @@ pub mod forward;
 pub mod gate;
 pub mod ingest;
 pub mod lifecycle;
+pub mod md5;
 pub mod pipeline;
 pub mod record;
 pub mod spool;

@@ -12,6 +12,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("token", &[]),
     ("lifecycle", &[]),
+    ("md5", &[]),
     ("telemetry", &[]),
     ("pipeline", &["record", "telemetry"]),
     ("ingest", &["lifecycle", "pipeline", "record", "telemetry", "token"]),
@@ -19,9 +20,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("aws", &[]),
     ("gate", &["record"]),
     ("encryption", &["aws", "gate", "record", "spool", "telemetry"]),
-    ("forward", &["aws", "gate", "pipeline", "record", "spool", "telemetry"]),
+    ("forward", &["aws", "gate", "md5", "pipeline", "record", "spool", "telemetry"]),
     ("admin", &["lifecycle", "telemetry", "token"]),
-    ("embedded", &["record"]),
+    ("embedded", &["md5", "record"]),
     // The configuration fills the stages' own structs, so that it sees them; none of them sees it.
     (
         "config",

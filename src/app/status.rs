@@ -224,5 +224,14 @@ fn delivery(status: &StreamStatus) -> Value {
         "requests_in_flight_limit": status.requests_in_flight_limit,
         "oldest_age_seconds": status.oldest_accepted_at.map(seconds),
         "last_success_age_seconds": status.last_success_at.map(seconds),
+        "aggregate": {
+            "joins": status.joined.is_joining,
+            "reason": status.joined.why,
+            "requests": status.joined.requests,
+            "records": status.joined.records,
+            "blobs": status.joined.blobs,
+            "bytes_billed": status.joined.bytes_billed,
+            "bytes_saved": status.joined.bytes_saved,
+        },
     })
 }

@@ -1,7 +1,7 @@
 //! What the keys of a stream say of its destination and its encryption, and what is declared by that. Pure.
 
 use crate::encryption::sse::{self, Declared, Destination, Key, Policy, Target};
-use crate::forward::{self, PartitionKey};
+use crate::forward::{self, Aggregate, End, PartitionKey, When};
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 use super::draft::{Draft, NamedStream, Slot, StreamDraft, control_dir};
@@ -24,6 +24,10 @@ pub(super) struct DeclaredDraft {
     pub(super) kinesis_stream: Option<String>,
     /// `random`, `header` or a JSON pointer; not for [`Way::Firehose`].
     pub(super) partition_key: String,
+    /// Whether its records are joined, how large a blob becomes, and what each ends with, if somebody said it.
+    pub(super) aggregate: When,
+    pub(super) aggregate_bytes: usize,
+    pub(super) aggregate_delimiter: Option<End>,
     pub(super) encryption: Policy,
     pub(super) manage: bool,
     /// What the name of a key is, or `none`; only with `manage`.
@@ -42,6 +46,9 @@ impl Default for DeclaredDraft {
             destination: Way::Auto,
             kinesis_stream: None,
             partition_key: RANDOM.to_owned(),
+            aggregate: When::Off,
+            aggregate_bytes: Aggregate::default().bytes,
+            aggregate_delimiter: None,
             encryption: Policy::default(),
             manage: false,
             encryption_key: None,
@@ -74,7 +81,12 @@ impl DeclaredDraft {
         } else {
             Target::Encrypted(self.key().unwrap_or(Key::AwsOwned))
         };
-        Declared { destination, policy: self.encryption, manage: self.manage.then_some(target) }
+        Declared {
+            destination,
+            policy: self.encryption,
+            manage: self.manage.then_some(target),
+            asks_joins: self.aggregate == When::Auto,
+        }
     }
 
     /// Forgets what is set and means nothing to it.
@@ -84,6 +96,9 @@ impl DeclaredDraft {
         }
         if self.destination == Way::Firehose && !is_own("partition_key") {
             RANDOM.clone_into(&mut self.partition_key);
+        }
+        if self.aggregate == When::Off && !is_own("aggregate_delimiter") {
+            self.aggregate_delimiter = None;
         }
         if !self.manage && !is_own("encryption_key") {
             self.encryption_key = None;
@@ -105,6 +120,11 @@ impl StreamDraft {
             // The defaults are the bounds of Firehose, and those of Kinesis are wider.
             request_records_max: (records < BATCH_RECORDS_MAX).then_some(records),
             request_bytes_max: (bytes < BATCH_BYTES_MAX).then_some(bytes),
+            aggregate: Aggregate {
+                when: self.declared.aggregate,
+                bytes: self.declared.aggregate_bytes,
+                end: self.declared.aggregate_delimiter.unwrap_or_default(),
+            },
         }
     }
 }

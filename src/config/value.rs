@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::encryption::sse::Policy;
+use crate::forward::{End, When};
 use crate::ingest::{Delimiter, Framing, Oversize};
 use crate::record::Ack;
 use crate::spool::{Provider, Volume};
@@ -197,6 +198,8 @@ words! {
     Delimiter: "auto" = Self::Auto, "newline" = Self::Newline, "none" = Self::None;
     Oversize: "refuse" = Self::Refuse, "dead-letter" = Self::DeadLetter;
     Way: "auto" = Self::Auto, "firehose" = Self::Firehose, "kinesis" = Self::Kinesis;
+    When: "off" = Self::Off, "on" = Self::On, "auto" = Self::Auto;
+    End: "newline" = Self::Newline, "none" = Self::Nothing;
     Policy: "ignore" = Self::Ignore, "report" = Self::Report, "require" = Self::Require;
     Volume: "persistent" = Self::Persistent, "ephemeral" = Self::Ephemeral;
     Provider: "kms" = Self::Kms, "file" = Self::File;

@@ -39,7 +39,7 @@
 //! | `kinesis/` | data streams |
 //! | `service.rs` | the services behind the listener, and their actions |
 //! | `kms.rs`, `kms_aliases.rs`, `kms_keys.rs`, `kms_seal.rs` | KMS: its actions; its keys; its blobs |
-//! | `sse.rs`, `quota.rs`, `faults.rs`, `injector.rs`, `limits.rs`, `md5.rs` | pure decisions |
+//! | `sse.rs`, `quota.rs`, `faults.rs`, `injector.rs`, `limits.rs`, `kpl.rs` | pure decisions |
 //! | `sse_control.rs`, `account.rs`, `key_use.rs` | what a test commands of encryption, permissions and rates; what stands against a key |
 //! | `state.rs`, `streams.rs`, `journal.rs` | what the emulator knows |
 //! | `deliver.rs`, `object.rs`, `files.rs` | the writer thread; names of objects; the file system |
@@ -67,8 +67,8 @@ mod kms_keys;
 mod kms_seal;
 #[cfg(test)]
 mod kms_tests;
+pub(crate) mod kpl;
 mod limits;
-mod md5;
 mod object;
 mod put_input;
 mod puts;

@@ -5,6 +5,7 @@
 
 use base64_simd::STANDARD;
 
+use super::request::Blobs;
 use crate::record::{STREAM_NAME_CHARS_MAX, StreamName};
 
 const HEAD: &str = r#"{"DeliveryStreamName":""#;
@@ -13,6 +14,41 @@ const RECORD_HEAD: &str = r#"{"Data":""#;
 const RECORD_TAIL: &str = r#""},"#;
 const TAIL: &str = "]}";
 
+/// A body that is being written.
+pub(super) struct Body {
+    body: Vec<u8>,
+    first: usize,
+}
+
+impl Body {
+    /// The beginning of a body with about so many records of together so many raw bytes.
+    pub(super) fn new(stream: &StreamName, records_expected: usize, bytes_expected: usize) -> Self {
+        let mut body = Vec::with_capacity(capacity(records_expected, bytes_expected));
+        body.extend_from_slice(HEAD.as_bytes());
+        // A stream's name has no character that JSON would escape.
+        body.extend_from_slice(stream.as_str().as_bytes());
+        body.extend_from_slice(RECORDS.as_bytes());
+        Self { first: body.len(), body }
+    }
+
+    /// Adds a record.
+    pub(super) fn push(&mut self, record: &[u8]) {
+        self.body.extend_from_slice(RECORD_HEAD.as_bytes());
+        STANDARD.encode_append(record, &mut self.body);
+        self.body.extend_from_slice(RECORD_TAIL.as_bytes());
+    }
+
+    /// The whole.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if self.body.len() > self.first {
+            // The last record has no comma behind it.
+            self.body.pop();
+        }
+        self.body.extend_from_slice(TAIL.as_bytes());
+        self.body
+    }
+}
+
 /// The body for `records` of together `bytes` raw bytes.
 pub(super) fn encode<'a>(
     stream: &StreamName,
@@ -20,23 +56,33 @@ pub(super) fn encode<'a>(
     records_expected: usize,
     bytes_expected: usize,
 ) -> Vec<u8> {
-    let mut body = Vec::with_capacity(capacity(records_expected, bytes_expected));
-    body.extend_from_slice(HEAD.as_bytes());
-    // A stream's name has no character that JSON would escape.
-    body.extend_from_slice(stream.as_str().as_bytes());
-    body.extend_from_slice(RECORDS.as_bytes());
-    let first = body.len();
-    for record in records {
-        body.extend_from_slice(RECORD_HEAD.as_bytes());
-        STANDARD.encode_append(record, &mut body);
-        body.extend_from_slice(RECORD_TAIL.as_bytes());
+    let mut body = Body::new(stream, records_expected, bytes_expected);
+    records.for_each(|record| body.push(record));
+    body.finish()
+}
+
+/// The body for records that are joined, one behind the other.
+pub(super) fn encode_joined<'a>(
+    stream: &StreamName,
+    records: impl Iterator<Item = &'a [u8]>,
+    blobs: &Blobs,
+) -> Vec<u8> {
+    let mut body = Body::new(stream, blobs.blobs.len(), blobs.bytes());
+    let largest = blobs.blobs.iter().map(|blob| blob.bytes).max();
+    let mut written = Vec::with_capacity(largest.unwrap_or_default());
+    let mut last = None;
+    for (record, of) in records.zip(&blobs.of) {
+        if last.is_some_and(|last| last != of) {
+            body.push(&written);
+            written.clear();
+        }
+        blobs.form.write(&mut written, record);
+        last = Some(of);
     }
-    if body.len() > first {
-        // The last record has no comma behind it.
-        body.pop();
+    if last.is_some() {
+        body.push(&written);
     }
-    body.extend_from_slice(TAIL.as_bytes());
-    body
+    body.finish()
 }
 
 /// At least what the body takes: base64 makes 4 bytes of 3, and pads each record by 2 at most.

@@ -80,7 +80,7 @@ impl Post {
 /// A stream that has to be encrypted, and that nobody has said anything of.
 fn required(passage: Passage) -> Guidance {
     let proof_holds = Some(Duration::from_secs(600));
-    Guidance { route: Route::Firehose, passage, epoch: 1, proof_holds }
+    Guidance { passage, epoch: 1, proof_holds, ..Guidance::unminded() }
 }
 
 pub(super) fn data_stream(id: &str) -> Route {

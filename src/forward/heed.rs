@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::blobs::When;
 use super::code::Code;
 use super::flow::Begin;
 use super::letters;
@@ -12,7 +13,7 @@ use super::passage::Heard;
 use super::request::Request;
 use super::sink::Sink;
 use super::worker::Worker;
-use crate::gate::{Flag, Proof};
+use crate::gate::{Flag, Joins, Proof};
 
 impl Worker {
     /// Takes in what the gate says now.
@@ -23,7 +24,7 @@ impl Worker {
         }
         let news = self.passing.tell(now, &told);
         let epoch = told.epoch;
-        let sink = Sink::of(&told.route);
+        let (sink, joins) = (Sink::of(&told.route), told.joins);
         drop(told);
         if news.is_new_epoch {
             self.flow.renew(now, epoch, news.is_new_route);
@@ -35,7 +36,29 @@ impl Worker {
             self.bounds = sink.bounds(&self.config, &self.stream_config, &self.keys);
             self.sink = sink;
         }
+        self.join(joins, news.is_new_route);
         self.note_shift(false);
+    }
+
+    /// Joins records from now on as far as that is safe by `joins`.
+    pub(super) fn join(&mut self, joins: Joins, is_new_route: bool) {
+        let joining = self.sink.joining(&self.stream_config, joins);
+        let aggregate = self.stream_config.aggregate.when;
+        if is_new_route || joining.is_some() != self.plan.joining.is_some() {
+            self.plan.joining = joining;
+            if aggregate == When::Auto {
+                self.report.joins(joins);
+            }
+        }
+    }
+
+    /// Why records are joined, or why not.
+    pub(super) fn why(&self) -> &'static str {
+        match self.stream_config.aggregate.when {
+            When::Off => "the configuration does not say so",
+            When::On => "the configuration says so",
+            When::Auto => self.passing.told().joins.why,
+        }
     }
 
     /// An answer with this flag came, of which `put` records were put.

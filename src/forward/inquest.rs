@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::request::Pick;
+use super::request::{Bounds, Pick};
 
 /// So many records that were refused alone, while none went through, are the stream's fault.
 pub(super) const ACCUSED_MAX: usize = 3;
@@ -96,9 +96,23 @@ impl Inquest {
         self.recall();
     }
 
-    /// The records to ask for next, all of one request.
-    pub(super) fn next(&mut self) -> Option<Vec<Pick>> {
-        self.groups.pop()
+    /// The records to ask for next, all of one request, in which each goes by itself: as many of a group as
+    /// fit. Records that were refused together may have been joined, and be many.
+    pub(super) fn next(&mut self, bounds: Bounds) -> Option<Vec<Pick>> {
+        let mut group = self.groups.pop()?;
+        // Each may get a delimiter on its way.
+        let each = bounds.record_bytes_more.max(1);
+        let mut bytes = 0;
+        let fit = group.iter().take(bounds.records_max.max(1)).take_while(|pick| {
+            bytes += pick.bytes as usize + each;
+            bytes <= bounds.bytes_max
+        });
+        let fit = fit.count().max(1);
+        if fit < group.len() {
+            let rest = group.split_off(fit);
+            self.groups.push(rest);
+        }
+        Some(group)
     }
 
     /// One record to ask a held stream with.
@@ -152,6 +166,8 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { records_max: 500, bytes_max: 4 << 20, record_bytes_more: 0 };
+
     fn picks(indexes: std::ops::Range<u32>) -> Vec<Pick> {
         indexes.map(|index| Pick { batch: 1, index, bytes: 1 }).collect()
     }
@@ -174,7 +190,7 @@ mod tests {
                 Finding::Open => {}
             }
             let began = tick();
-            let Some(group) = inquest.next() else { return (put, guilty, None, requests) };
+            let Some(group) = inquest.next(BOUNDS) else { return (put, guilty, None, requests) };
             requests += 1;
             finding = if group.iter().any(|pick| bad(pick.index)) {
                 inquest.refused(group, began)

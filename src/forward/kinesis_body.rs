@@ -4,7 +4,9 @@
 
 use base64_simd::STANDARD;
 
+use super::kpl;
 use super::partition::Keys;
+use super::request::{Blob, Blobs};
 
 const NAME_HEAD: &str = r#"{"StreamName":"#;
 const ARN_HEAD: &str = r#"{"StreamARN":"#;
@@ -22,6 +24,39 @@ pub(super) fn is_arn(id: &str) -> bool {
     id.starts_with("arn:")
 }
 
+/// A body that is being written.
+struct Body {
+    body: Vec<u8>,
+    first: usize,
+}
+
+impl Body {
+    fn new(id: &str, records_expected: usize, bytes_expected: usize) -> Self {
+        let mut body = Vec::with_capacity(capacity(id, records_expected, bytes_expected));
+        body.extend_from_slice(if is_arn(id) { ARN_HEAD } else { NAME_HEAD }.as_bytes());
+        write_text(&mut body, id);
+        body.extend_from_slice(RECORDS.as_bytes());
+        Self { first: body.len(), body }
+    }
+
+    fn push(&mut self, record: &[u8], key: &str) {
+        self.body.extend_from_slice(RECORD_HEAD.as_bytes());
+        STANDARD.encode_append(record, &mut self.body);
+        self.body.extend_from_slice(KEY_HEAD.as_bytes());
+        write_text(&mut self.body, key);
+        self.body.extend_from_slice(RECORD_TAIL.as_bytes());
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.body.len() > self.first {
+            // The last record has no comma behind it.
+            self.body.pop();
+        }
+        self.body.extend_from_slice(TAIL.as_bytes());
+        self.body
+    }
+}
+
 /// The body for `records` of together `bytes` raw bytes, each with the key that came with it.
 pub(super) fn encode<'a>(
     id: &str,
@@ -30,24 +65,45 @@ pub(super) fn encode<'a>(
     records_expected: usize,
     bytes_expected: usize,
 ) -> Vec<u8> {
-    let mut body = Vec::with_capacity(capacity(id, records_expected, bytes_expected));
-    body.extend_from_slice(if is_arn(id) { ARN_HEAD } else { NAME_HEAD }.as_bytes());
-    write_text(&mut body, id);
-    body.extend_from_slice(RECORDS.as_bytes());
-    let first = body.len();
+    let mut body = Body::new(id, records_expected, bytes_expected);
     for (record, of_request) in records {
-        body.extend_from_slice(RECORD_HEAD.as_bytes());
-        STANDARD.encode_append(record, &mut body);
-        body.extend_from_slice(KEY_HEAD.as_bytes());
-        write_text(&mut body, keys.key(record, of_request));
-        body.extend_from_slice(RECORD_TAIL.as_bytes());
+        body.push(record, keys.key(record, of_request));
     }
-    if body.len() > first {
-        // The last record has no comma behind it.
-        body.pop();
+    body.finish()
+}
+
+/// The body for records that are joined in the KPL's format. Those of one blob need not stand together.
+pub(super) fn encode_joined<'a>(
+    id: &str,
+    records: impl Iterator<Item = &'a [u8]>,
+    blobs: &Blobs,
+) -> Vec<u8> {
+    let key = |blob: &Blob| blob.key.clone().unwrap_or_default();
+    let mut written: Vec<Vec<u8>> =
+        blobs.blobs.iter().map(|blob| Vec::with_capacity(blob.bytes)).collect();
+    for (record, of) in records.zip(&blobs.of) {
+        let of = usize::from(*of);
+        let (Some(blob), Some(written)) = (blobs.blobs.get(of), written.get_mut(of)) else {
+            debug_assert!(false, "every record has its blob");
+            continue;
+        };
+        if blob.records == 1 {
+            written.extend_from_slice(record);
+            continue;
+        }
+        if written.is_empty() {
+            kpl::begin(written, &key(blob));
+        }
+        kpl::add(written, record);
     }
-    body.extend_from_slice(TAIL.as_bytes());
-    body
+    let mut body = Body::new(id, blobs.blobs.len(), blobs.bytes());
+    for (blob, mut written) in blobs.blobs.iter().zip(written) {
+        if blob.records > 1 {
+            kpl::end(&mut written);
+        }
+        body.push(&written, &key(blob));
+    }
+    body.finish()
 }
 
 /// Writes a text with its quotes, and with what JSON escapes.

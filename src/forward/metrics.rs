@@ -9,6 +9,7 @@ use std::time::Instant;
 use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 
 use super::code::Code;
+use super::request::Sent;
 use super::status::{StreamState, StreamStatus};
 use crate::gate::Flag;
 use crate::record::StreamName;
@@ -17,6 +18,8 @@ use crate::telemetry::MetricSpec;
 const RECORDS_DELIVERED: &str = "standpipe_forward_records_delivered_total";
 const BYTES_DELIVERED: &str = "standpipe_forward_bytes_delivered_total";
 const BYTES_BILLED: &str = "standpipe_forward_bytes_billed_total";
+const BLOBS_DELIVERED: &str = "standpipe_forward_blobs_delivered_total";
+const BYTES_SAVED: &str = "standpipe_forward_bytes_saved_total";
 const REQUESTS: &str = "standpipe_forward_requests_total";
 const RECORDS_FAILED: &str = "standpipe_forward_records_failed_total";
 const RECORDS_RETRIED: &str = "standpipe_forward_records_retried_total";
@@ -50,8 +53,20 @@ pub const METRICS: &[MetricSpec] = &[
     MetricSpec::counter(
         BYTES_BILLED,
         &["stream"],
-        "Bytes of the records delivered as they are billed: each record rounded up to 5 \
-         KiB.",
+        "Bytes of the records delivered as they are billed: each record, or each blob of joined \
+         records, rounded up to 5 KiB.",
+    ),
+    MetricSpec::counter(
+        BLOBS_DELIVERED,
+        &["stream"],
+        "Records of the service that were delivered: the blobs of joined records, and the records \
+         that went by themselves.",
+    ),
+    MetricSpec::counter(
+        BYTES_SAVED,
+        &["stream"],
+        "Bytes that are not billed since records were joined: what the same records would have been \
+         billed one by one, less what is billed.",
     ),
     MetricSpec::counter(
         REQUESTS,
@@ -232,9 +247,11 @@ impl RequestResult {
 /// The handles of one stream.
 pub(super) struct StreamMetrics {
     stream: String,
-    pub(super) records_delivered: Counter,
-    pub(super) bytes_delivered: Counter,
-    pub(super) bytes_billed: Counter,
+    records_delivered: Counter,
+    bytes_delivered: Counter,
+    bytes_billed: Counter,
+    blobs_delivered: Counter,
+    bytes_saved: Counter,
     pub(super) records_retried: Counter,
     pub(super) records_ambiguous: Counter,
     pub(super) answers_unfit: Counter,
@@ -261,6 +278,8 @@ impl StreamMetrics {
             records_delivered: count(RECORDS_DELIVERED),
             bytes_delivered: count(BYTES_DELIVERED),
             bytes_billed: count(BYTES_BILLED),
+            blobs_delivered: count(BLOBS_DELIVERED),
+            bytes_saved: count(BYTES_SAVED),
             records_retried: count(RECORDS_RETRIED),
             records_ambiguous: count(RECORDS_AMBIGUOUS),
             answers_unfit: count(ANSWERS_UNFIT),
@@ -285,6 +304,15 @@ impl StreamMetrics {
         };
         of(&self.encrypted, 1);
         of(&self.evidence, put as u64);
+    }
+
+    /// Counts what was delivered.
+    pub(super) fn count_sent(&self, sent: Sent) {
+        self.records_delivered.increment(sent.records);
+        self.bytes_delivered.increment(sent.bytes);
+        self.bytes_billed.increment(sent.billed);
+        self.blobs_delivered.increment(sent.blobs);
+        self.bytes_saved.increment(sent.saved);
     }
 
     /// Counts a request.

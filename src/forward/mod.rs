@@ -7,6 +7,7 @@
 //!   │  gate ◄── heed ───┤  passage: may records of this stream leave at all
 //!   │                   │  flow: may anything go now                     backoff, concurrency, circuit, hold
 //!   │                   │  room: bytes under way, over all streams
+//!   │                   │  filling, blobs, kpl: records of a request that go as one
 //!   │                   ├─ sink, body ─► firehose or kinesis ─► aws ─► the service
 //!   │                   ├─ settle ◄─ answer;  outcome: what a failure means;  inquest: whose fault it is
 //!  spool ◄── spooling ──┘  overflow: what has to leave memory           custody: what the disk has of it
@@ -19,11 +20,15 @@
 
 mod answer;
 mod backoff;
+mod blobs;
+#[cfg(test)]
+mod blobs_tests;
 mod body;
 mod circuit;
 mod code;
 mod concurrency;
 mod custody;
+mod filling;
 mod firehose;
 mod flow;
 #[cfg(test)]
@@ -38,6 +43,7 @@ mod kinesis;
 mod kinesis_body;
 #[cfg(test)]
 mod kinesis_tests;
+mod kpl;
 mod letters;
 pub mod metrics;
 mod outcome;
@@ -46,6 +52,7 @@ mod partition;
 mod passage;
 mod plan;
 mod plan_disk;
+mod plan_look;
 mod plan_settle;
 mod queues;
 #[cfg(test)]
@@ -72,11 +79,12 @@ mod worker;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use blobs::{Aggregate, End, When};
 use handle::Statuses;
 pub use handle::{Forward, StartError, Stopper, Watcher};
 pub use metrics::METRICS;
 pub use partition::{BadPointer, PartitionKey, Pointer};
-pub use status::{StreamReason, StreamState, StreamStatus};
+pub use status::{Joined, StreamReason, StreamState, StreamStatus};
 
 use crate::aws::Upstream;
 use crate::record::{BATCH_RECORDS_MAX, StreamName};
@@ -133,6 +141,8 @@ pub struct StreamConfig {
     pub request_records_max: Option<usize>,
     /// The most raw bytes in one request of this stream, if less than [`Config::request_bytes_max`].
     pub request_bytes_max: Option<usize>,
+    /// Whether and how its records are joined. A request then has as many blobs as it else has records.
+    pub aggregate: Aggregate,
 }
 
 impl Config {

@@ -109,9 +109,27 @@ impl Keys {
 
     /// The key of a record, with which `of_request` came.
     pub(super) fn key(&mut self, record: &[u8], of_request: Option<&str>) -> &str {
+        if self.find(record, of_request) { &self.key } else { self.dice() }
+    }
+
+    /// The same, if it does not come from the dice.
+    pub(super) fn own(&mut self, record: &[u8], of_request: Option<&str>) -> Option<&str> {
+        self.find(record, of_request).then_some(&*self.key)
+    }
+
+    /// A key from the dice.
+    pub(super) fn dice(&mut self) -> &str {
+        self.key.clear();
+        let number = self.random.u32(..);
+        write!(self.key, "{number:0RANDOM_KEY_CHARS$x}").expect("a string takes everything");
+        &self.key
+    }
+
+    /// Writes down the key that a record has, and counts it as missing where it has none and should.
+    fn find(&mut self, record: &[u8], of_request: Option<&str>) -> bool {
         self.key.clear();
         let is_found = match &self.from {
-            PartitionKey::Random => false,
+            PartitionKey::Random => return false,
             PartitionKey::Header => {
                 self.key.push_str(of_request.unwrap_or_default());
                 true
@@ -122,15 +140,11 @@ impl Keys {
                 walk.deserialize(&mut json).is_ok_and(|is_found| is_found) && json.end().is_ok()
             }
         };
-        let is_key =
-            !self.key.is_empty() && self.key.chars().nth(PARTITION_KEY_CHARS_MAX).is_none();
-        if !is_found || !is_key {
-            self.missing += u64::from(self.from != PartitionKey::Random);
-            self.key.clear();
-            let number = self.random.u32(..);
-            write!(self.key, "{number:0RANDOM_KEY_CHARS$x}").expect("a string takes everything");
-        }
-        &self.key
+        let is_key = is_found
+            && !self.key.is_empty()
+            && self.key.chars().nth(PARTITION_KEY_CHARS_MAX).is_none();
+        self.missing += u64::from(!is_key);
+        is_key
     }
 
     /// How many records had no key where it should come from, since this was asked last.

@@ -66,7 +66,8 @@ fn guidance(told: Told, is_required: bool, epoch: u64) -> Guidance {
         Told::Half => Passage::Half,
         Told::Unknown | Told::Nowhere | Told::Open => Passage::Open,
     };
-    Guidance { route, passage, epoch, proof_holds: is_required.then_some(HOLDS) }
+    let proof_holds = is_required.then_some(HOLDS);
+    Guidance { route, passage, epoch, proof_holds, ..Guidance::unminded() }
 }
 
 /// What may leave, without the times of waits.

@@ -4,19 +4,21 @@
 //! and fresh ones alike, up to the limits; fresh records and the backlog take turns. A batch goes in parts
 //! where it has to. Every record is in one request at most, and leaves only when it is settled, or when the
 //! disk has it. It sends nothing and knows no clock. `plan_settle` has what an answer brings, `plan_disk`
-//! what there is with a spool.
+//! what there is with a spool, `plan_look` what a request is made of.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::blobs::{BLOB_RECORDS_MAX, Joining};
 use super::custody::Custody;
+use super::filling::Filling;
 use super::held::{Counts, Held, State};
 use super::inquest::Inquest;
 use super::overflow::earlier;
 use super::queues::Queues;
-use super::request::{Bounds, Pick, Request, runs};
+use super::request::{Blobs, Bounds, Pick, Request, runs};
 use super::turns::{Load, Side, Turns};
-use crate::pipeline::{Batch, Ticket};
+use crate::pipeline::Batch;
 
 /// All records of one stream that are not settled. See the module.
 #[derive(Debug, Default)]
@@ -33,30 +35,8 @@ pub(super) struct Plan {
     is_hurried: bool,
     /// Where else the batches lie, if there is a spool.
     pub(super) custody: Option<Custody>,
-}
-
-/// A request that is being filled.
-struct Filling {
-    bounds: Bounds,
-    picks: Vec<Pick>,
-    bytes: usize,
-}
-
-impl Filling {
-    /// Adds what may be sent of a batch. Says whether all of that went in.
-    fn add(&mut self, id: u64, held: &Held, now: Instant) -> bool {
-        for (index, record) in held.due(Some(now)) {
-            let bytes = record.len() + self.bounds.record_bytes_more;
-            let is_full = self.picks.len() >= self.bounds.records_max
-                || (!self.picks.is_empty() && self.bytes + bytes > self.bounds.bytes_max);
-            if is_full {
-                return false;
-            }
-            self.bytes += bytes;
-            self.picks.push(pick(id, index, record.len()));
-        }
-        true
-    }
+    /// How records are joined, if they are.
+    pub(super) joining: Option<Joining>,
 }
 
 impl Plan {
@@ -84,35 +64,52 @@ impl Plan {
 
     /// The next request at `now`, if anything may be sent.
     pub(super) fn next(&mut self, now: Instant, bounds: Bounds) -> Option<Request> {
-        let Some(inquest) = &mut self.inquest else { return self.next_waiting(now, bounds) };
+        let Some(inquest) = &mut self.inquest else { return self.next_joined(now, bounds) };
         if inquest.lacks_witness() {
             if self.totals.in_flight > 0 {
                 return None;
             }
             // Somebody is accused: a record that nobody suspects says most.
+            let one = Bounds { records_max: 1, ..bounds };
             if inquest.has_accused()
-                && let Some(witness) = self.next_waiting(now, Bounds { records_max: 1, ..bounds })
+                && let Some(witness) = self.next_waiting(now, one, None)
             {
-                return Some(witness);
+                return Some(self.alone(witness));
             }
         }
         if self.inquest_in_flight == 0
-            && let Some(picks) = self.inquest.as_mut().and_then(Inquest::next)
+            && let Some(picks) = self.inquest.as_mut().and_then(|inquest| inquest.next(bounds))
         {
-            return Some(self.begin(picks, true));
+            return Some(self.begin_alone(picks, true));
         }
-        self.next_waiting(now, bounds)
+        self.next_joined(now, bounds)
     }
 
-    fn next_waiting(&mut self, now: Instant, bounds: Bounds) -> Option<Request> {
+    /// The next request of what waits. Its records are joined, if that is what is done.
+    fn next_joined(&mut self, now: Instant, bounds: Bounds) -> Option<Request> {
+        let mut joining = self.joining.take();
+        let request = self.next_waiting(now, bounds, joining.as_mut());
+        self.joining = joining;
+        request
+    }
+
+    fn next_waiting(
+        &mut self,
+        now: Instant,
+        bounds: Bounds,
+        joining: Option<&mut Joining>,
+    ) -> Option<Request> {
+        // How full a request is made, by the records as they wait.
+        let per_blob = if joining.is_some() { BLOB_RECORDS_MAX } else { 1 };
+        let full = Bounds { records_max: bounds.records_max.saturating_mul(per_blob), ..bounds };
         while let Some(id) = self.queues.lingered(now) {
             self.linger_no_more(id);
         }
-        let is_enough = self.queues.is_enough(bounds);
+        let is_enough = self.queues.is_enough(full);
         let contest = self.contest(now, is_enough);
         let is_backlogs = contest.is_some_and(|(side, _)| side == Side::Backlog);
         let queues = &self.queues;
-        let mut filling = Filling { bounds, picks: Vec::new(), bytes: 0 };
+        let mut filling = Filling::new(bounds, joining);
         let mut fill = |ids: &mut dyn Iterator<Item = u64>| {
             for id in ids {
                 let held = self.batches.get(&id).filter(|held| held.is_due(now));
@@ -120,7 +117,7 @@ impl Plan {
                     break;
                 }
             }
-            !filling.picks.is_empty()
+            !filling.is_empty()
         };
         let (mut fresh, mut backlog) =
             (queues.fresh.iter().copied(), queues.backlog.iter().copied());
@@ -136,12 +133,12 @@ impl Plan {
             }
             fill(&mut backlog) && (goes_along || fill(&mut queues.lingering()))
         };
-        let picks = filling.picks;
+        let (picks, blobs) = filling.finish();
         if let Some((_, opened_at)) = contest {
             let (fresh, backlog) = self.loads(&picks);
-            self.turns.took(fresh, backlog, bounds, now.saturating_duration_since(opened_at));
+            self.turns.took(fresh, backlog, full, now.saturating_duration_since(opened_at));
         }
-        has_any.then(|| self.begin(picks, false))
+        has_any.then(|| self.begin(picks, false, blobs))
     }
 
     /// Whose turn it is, if both sides have something to send, and when the backlog's oldest was accepted.
@@ -179,10 +176,10 @@ impl Plan {
             let held = self.batches.get(&id)?;
             let (index, record) = held.due(None).next()?;
             let picks = vec![pick(id, index, record.len())];
-            return Some(self.begin(picks, false));
+            return Some(self.begin_alone(picks, false));
         }
         let pick = self.inquest.as_mut()?.next_alone()?;
-        Some(self.begin(vec![pick], true))
+        Some(self.begin_alone(vec![pick], true))
     }
 
     /// The request was not sent: its records wait as before.
@@ -194,49 +191,6 @@ impl Plan {
         if let Some(inquest) = self.inquest.as_mut().filter(|_| is_inquest) {
             inquest.put_back(picks);
         }
-    }
-
-    /// The records of a request in its order.
-    pub(super) fn records<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
-        self.placed_records(request).map(|(_, _, record)| record)
-    }
-
-    /// The same, each with the partition key that came with it.
-    pub(super) fn keyed_records<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a str>)> {
-        let placed = self.placed_records(request);
-        placed.map(|(batch, index, record)| (record, batch.key(index)))
-    }
-
-    fn placed_records<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> impl Iterator<Item = (&'a Batch, usize, &'a [u8])> {
-        let held = |(id, run)| Some((&*self.batches.get(&id)?.batch, run));
-        runs(&request.picks).filter_map(held).flat_map(|(batch, run): (&Batch, &[Pick])| {
-            let mut wanted = run.iter().map(|pick| pick.index as usize).peekable();
-            let placed = batch.records().enumerate();
-            let is_wanted = move |(at, _): &(usize, &[u8])| wanted.next_if_eq(at).is_some();
-            placed.filter(is_wanted).map(move |(at, record)| (batch, at, record))
-        })
-    }
-
-    /// Who waits for which record of a request: the record's place in the request, and the ticket.
-    pub(super) fn tickets(&self, request: &Request) -> Vec<(usize, Ticket)> {
-        let mut tickets = Vec::new();
-        let mut before = 0;
-        for (id, run) in runs(&request.picks) {
-            if let Some(held) = self.batches.get(&id) {
-                tickets.extend(held.batch.tickets().filter_map(|(index, ticket)| {
-                    let at = run.binary_search_by_key(&index, |pick| pick.index as usize).ok()?;
-                    Some((before + at, ticket))
-                }));
-            }
-            before += run.len();
-        }
-        tickets
     }
 
     /// Whether nothing is left but records that were refused alone, and nothing that could say whether
@@ -295,11 +249,28 @@ impl Plan {
         self.batches.into_values().for_each(Held::close);
     }
 
-    fn begin(&mut self, picks: Vec<Pick>, is_inquest: bool) -> Request {
+    fn begin(&mut self, picks: Vec<Pick>, is_inquest: bool, blobs: Option<Blobs>) -> Request {
         self.inquest_in_flight += usize::from(is_inquest);
         self.shift_all(&picks, State::InFlight);
-        let bytes = picks.iter().map(|pick| pick.bytes as usize).sum();
-        Request { picks, bytes, is_inquest }
+        let bytes = match &blobs {
+            Some(blobs) => blobs.bytes(),
+            None => picks.iter().map(|pick| pick.bytes as usize).sum(),
+        };
+        Request { picks, bytes, is_inquest, blobs }
+    }
+
+    /// Begins a request whose records are not joined.
+    fn begin_alone(&mut self, picks: Vec<Pick>, is_inquest: bool) -> Request {
+        let request = self.begin(picks, is_inquest, None);
+        self.alone(request)
+    }
+
+    /// The same request, each record of it with the end that it would have among others.
+    fn alone(&self, mut request: Request) -> Request {
+        let form = self.joining.as_ref().map(|joining| joining.form);
+        request.blobs = form.and_then(|form| form.each_alone(self.records(&request)));
+        request.bytes = request.blobs.as_ref().map_or(request.bytes, Blobs::bytes);
+        request
     }
 
     pub(super) fn shift_all(&mut self, picks: &[Pick], to: State) {
@@ -389,7 +360,8 @@ impl Plan {
     }
 }
 
-fn pick(batch: u64, index: usize, bytes: usize) -> Pick {
+/// The name of a record.
+pub(super) fn pick(batch: u64, index: usize, bytes: usize) -> Pick {
     let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
     Pick { batch, index: narrow(index), bytes: narrow(bytes) }
 }

@@ -2,16 +2,18 @@
 //!
 //! Pure: it is given `now`. Every record is settled by its own place in the request. It sends nothing.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::held::State;
 use super::inquest::{Finding, Inquest};
 use super::plan::Plan;
-use super::request::{Fate, Part, Request, Settlement, TakenOut, Verdict, runs};
+use super::request::{Fate, Part, Pick, Request, Settlement, TakenOut, Verdict, runs};
 use crate::pipeline::Batch;
 
 impl Plan {
-    /// The service answered for each record: `fate` says what, by the record's place in the request.
+    /// The service answered for each record, or for the blob that it is in: `fate` says what, by the record's
+    /// place in the request.
     ///
     /// `again_at` says when what failed for the nth time may be sent again.
     pub(super) fn settle(
@@ -22,11 +24,11 @@ impl Plan {
         fate: impl Fn(usize) -> Fate,
         mut again_at: impl FnMut(u32) -> Instant,
     ) -> Settlement {
-        let Request { picks, is_inquest, .. } = request;
-        self.inquest_in_flight -= usize::from(is_inquest);
+        self.inquest_in_flight -= usize::from(request.is_inquest);
         let mut settlement = Settlement::default();
+        let mut suspects: BTreeMap<usize, Vec<Pick>> = BTreeMap::new();
         let (mut place, mut all_put) = (0, 0);
-        for (id, run) in runs(&picks) {
+        for (id, run) in runs(&request.picks) {
             let (mut put, mut again) = (0, 0);
             let mut numbers = Vec::new();
             let is_noted = self.is_noted(id);
@@ -48,6 +50,10 @@ impl Plan {
                         let letter = self.set_aside(*pick);
                         settlement.letters.extend(letter.map(|name| (place, name)));
                     }
+                    Fate::Suspect => {
+                        self.shift(*pick, State::Suspect);
+                        suspects.entry(request.entry_of(place)).or_default().push(*pick);
+                    }
                 }
                 place += 1;
             }
@@ -65,6 +71,11 @@ impl Plan {
                 }
             }
             settlement.done.extend(self.tidy(id));
+        }
+        if !suspects.is_empty() {
+            // Others of the same request went through, which is what a witness has to have seen.
+            let inquest = self.inquest.get_or_insert_with(|| Inquest::new(began_at));
+            suspects.into_values().for_each(|group| inquest.put_back(group));
         }
         if let Some(inquest) = &mut self.inquest {
             if all_put > 0 {
@@ -97,15 +108,7 @@ impl Plan {
     /// The records of a request at these places, which grow, are at fault, and are not sent with the others.
     pub(super) fn take_out(&mut self, request: &mut Request, places: &[usize]) -> TakenOut {
         let mut taken = TakenOut::default();
-        let mut picks = Vec::with_capacity(places.len());
-        let mut place = 0;
-        request.picks.retain(|pick| {
-            let is_out = places.binary_search(&place).is_ok();
-            picks.extend(is_out.then_some(*pick));
-            place += 1;
-            !is_out
-        });
-        request.bytes -= picks.iter().map(|pick| pick.bytes as usize).sum::<usize>();
+        let picks = request.take_out(places);
         if request.picks.is_empty() {
             self.inquest_in_flight -= usize::from(std::mem::take(&mut request.is_inquest));
         }

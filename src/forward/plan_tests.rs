@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::blobs::{Aggregate, End as Ending, When};
+use super::super::partition::PartitionKey;
 use super::super::request::{Fate, Verdict};
 use super::*;
 use crate::pipeline::testing::{batch_of, lane};
@@ -221,11 +223,22 @@ impl Model {
         let again_at = |attempt: u32| now + Duration::from_millis(u64::from(attempt % 5));
         match fate {
             End::Entries(bits) => {
-                let is_put = |place: usize| bits >> (place % 64) & 1 == 0;
+                let is_put = |place: usize| bits >> (request.entry_of(place) % 64) & 1 == 0;
+                let is_any_put = (0..records.len()).any(is_put);
+                let is_apart = |place| {
+                    bits >> 63 == 1 && is_any_put && request.records_of(request.entry_of(place)) > 1
+                };
+                let fates: Vec<Fate> = (0..records.len())
+                    .map(|place| match is_put(place) {
+                        true => Fate::Put,
+                        false if is_apart(place) => Fate::Suspect,
+                        false => Fate::Again,
+                    })
+                    .collect();
                 for (_, record) in records.iter().enumerate().filter(|(place, _)| is_put(*place)) {
                     *self.delivered.entry(record.clone()).or_default() += 1;
                 }
-                let fate = |place| if is_put(place) { Fate::Put } else { Fate::Again };
+                let fate = |place: usize| fates[place];
                 let settlement = self.plan.settle(request, now, began_at, fate, again_at);
                 settlement.done.into_iter().for_each(Batch::settle);
             }
@@ -250,6 +263,8 @@ proptest! {
         records_max in 1_usize..60,
         bytes_max in 1_usize..300,
         steps in prop::collection::vec((any::<prop::sample::Index>(), fates(), 0_u8..4), 0..120),
+        joining in 0_u8..4,
+        blob_bytes in 1_usize..200,
     ) {
         let lane = lane("demo", 1 << 28);
         let bounds = Bounds { records_max, bytes_max, ..BOUNDS };
@@ -261,6 +276,13 @@ proptest! {
         let mut model = Model {
             plan: Plan::default(), now: Instant::now(),
             delivered: BTreeMap::new(), under_way: Vec::new(),
+        };
+        let aggregate = |end| Aggregate { when: When::On, bytes: blob_bytes, end };
+        model.plan.joining = match joining {
+            0 => None,
+            1 => Some(Joining::for_firehose(&aggregate(Ending::Newline))),
+            2 => Some(Joining::for_firehose(&aggregate(Ending::Nothing))),
+            _ => Some(Joining::for_kinesis(&aggregate(Ending::Newline), &PartitionKey::Random, 1_000)),
         };
         let mut random = fastrand::Rng::with_seed(9);
         let mut pushed = 0;
@@ -278,8 +300,11 @@ proptest! {
                 model.plan.next(model.now, bounds)
             };
             if let Some(request) = next {
-                prop_assert!(request.picks.len() <= records_max);
+                prop_assert!(request.entries() <= records_max);
                 prop_assert!(request.bytes <= bytes_max || request.picks.len() == 1);
+                for blob in request.blobs.iter().flat_map(|blobs| &blobs.blobs) {
+                    prop_assert!(blob.bytes <= blob_bytes || blob.records == 1);
+                }
                 let records = texts(&model.plan, &request);
                 prop_assert_eq!(records.len(), request.picks.len());
                 for (_, _, others) in &model.under_way {

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::flow::Change;
 use super::outcome::Reason;
 use super::passage::Shift;
+use crate::gate::Joins;
 use crate::pipeline::NotDurable;
 use crate::record::StreamName;
 
@@ -112,6 +113,16 @@ impl Report {
             Shift::Opened { epoch } => {
                 info!(%stream, epoch, "stream is open: its records may leave")
             }
+        }
+    }
+
+    /// Whether records are joined is new.
+    pub(super) fn joins(&self, joins: Joins) {
+        let stream = &self.stream;
+        if joins.is_safe {
+            info!(%stream, why = joins.why, "records are joined");
+        } else {
+            info!(%stream, why = joins.why, "records are not joined");
         }
     }
 

@@ -11,13 +11,12 @@ use super::flow::{Begin, Change, Fate, Standing};
 use super::letters;
 use super::metrics::RequestResult;
 use super::outcome::{self, Class, Reason};
-use super::request::{self, Request, Verdict};
+use super::request::{self, Request, Sent, Verdict};
 use super::spooling;
-use super::status::{StreamReason, StreamState, StreamStatus};
+use super::status::{Joined, StreamReason, StreamState, StreamStatus};
 use super::worker::{Flight, Worker};
 use crate::gate::Flag;
 use crate::pipeline::{Delivered, Word};
-use crate::record::billed_bytes;
 
 impl Worker {
     /// A request came back: its records are settled, or wait for another try.
@@ -26,9 +25,10 @@ impl Worker {
         let Flight { request, begin, result } = flight;
         self.metrics.request_seconds.record(now.saturating_duration_since(begin.at).as_secs_f64());
         match result {
-            Ok(answer) if answer.entries.len() == request.picks.len() => {
-                let put = answer.entries.iter().filter(|entry| matches!(entry, Entry::Put(_)));
-                self.saw(now, begin, Flag::of(answer.encrypted), put.count());
+            Ok(answer) if answer.entries.len() == request.entries() => {
+                let put = request.sent(|entry| is_put(&answer.entries, entry)).records;
+                let put = usize::try_from(put).unwrap_or(usize::MAX);
+                self.saw(now, begin, Flag::of(answer.encrypted), put);
                 match refusal(&answer.entries) {
                     Some(reason) => self.refused(now, begin, request, &reason),
                     None => self.answered(now, begin, request, answer),
@@ -37,7 +37,7 @@ impl Worker {
             Ok(answer) => {
                 self.metrics.answers_unfit.increment(1);
                 self.saw(now, begin, Flag::of(answer.encrypted), 0);
-                self.report.wrong_length(request.picks.len(), answer.entries.len());
+                self.report.wrong_length(request.entries(), answer.entries.len());
                 let reason = Reason::ours(Code::WrongLength, "answer does not fit its request");
                 self.failed(now, begin, request, Class::Ambiguous, reason);
             }
@@ -54,28 +54,40 @@ impl Worker {
 
     fn answered(&mut self, now: Instant, begin: Begin, request: Request, answer: PutAnswer) {
         let PutAnswer { encrypted, entries } = answer;
-        let failed = self.count_entries(&entries);
+        let failed = self.count_entries(&request, &entries);
         let put = entries.len() - failed;
         self.metrics.count_request(if failed == 0 {
             RequestResult::Ok
         } else {
             RequestResult::Partial
         });
-        self.count_delivered(&request, &entries, put);
+        let sent = self.count_delivered(&request, &entries);
         if let Some(reason) = first_failure(&entries) {
-            self.report.failed(now, failed, entries.len(), &reason);
+            let records = request.picks.len();
+            let put = usize::try_from(sent.records).unwrap_or(usize::MAX);
+            self.report.failed(now, records.saturating_sub(put), records, &reason);
             self.reason = Some(reason);
         }
         let changes = self.flow.ended(now, begin, Fate::Answered { put, failed });
         self.note(&changes);
         let tickets = self.plan.tickets(&request);
         let aside = asides(&request, &entries, put > 0);
+        let of: Vec<usize> =
+            (0..request.picks.len()).map(|place| request.entry_of(place)).collect();
+        let fates: Vec<request::Fate> = of
+            .iter()
+            .map(|entry| match fate(entries.get(*entry), put > 0) {
+                request::Fate::Aside if request.records_of(*entry) > 1 => request::Fate::Suspect,
+                fate => fate,
+            })
+            .collect();
+        let entry_at = |place: usize| of.get(place).and_then(|entry| entries.get(*entry));
         let flow = &mut self.flow;
         let settlement = self.plan.settle(
             request,
             now,
             begin.at,
-            |place| fate(entries.get(place), put > 0),
+            |place| fates.get(place).copied().unwrap_or(request::Fate::Again),
             |attempt| now + flow.record_wait(attempt),
         );
         if put > 0 {
@@ -86,7 +98,7 @@ impl Worker {
         }
         self.note_on_disk(settlement.notes);
         for (place, name) in settlement.letters {
-            if let Some(reason) = entries.get(place).and_then(reason_of) {
+            if let Some(reason) = entry_at(place).and_then(reason_of) {
                 self.write_letter(name, letters::OWN_ERROR, &reason);
             }
         }
@@ -97,7 +109,7 @@ impl Worker {
         }
         if !tickets.is_empty() {
             self.shared.post.settle(tickets.into_iter().filter_map(|(place, ticket)| {
-                let Some(Entry::Put(id)) = entries.get(place) else { return None };
+                let Some(Entry::Put(id)) = entry_at(place) else { return None };
                 let delivered = Delivered { record_id: id.as_str().into(), encrypted };
                 Some((ticket, Word::Delivered(delivered)))
             }));
@@ -159,32 +171,33 @@ impl Worker {
         self.plan.failed(request, |_| now);
     }
 
-    fn count_entries(&self, entries: &[Entry]) -> usize {
+    /// Counts what failed, in records. Says how many entries did.
+    fn count_entries(&self, request: &Request, entries: &[Entry]) -> usize {
         let mut failed = 0;
         let mut ambiguous = 0;
-        for entry in entries {
+        for (at, entry) in entries.iter().enumerate() {
             if let Entry::Failed { code, .. } = entry {
                 let code = code.as_deref().map_or(Code::Missing, Code::of);
-                self.metrics.count_failed(code, 1);
+                let records = request.records_of(at);
+                self.metrics.count_failed(code, records);
                 failed += 1;
-                ambiguous += u64::from(outcome::is_ambiguous(code));
+                ambiguous += if outcome::is_ambiguous(code) { records as u64 } else { 0 };
             }
         }
         self.metrics.records_ambiguous.increment(ambiguous);
         failed
     }
 
-    fn count_delivered(&self, request: &Request, entries: &[Entry], put: usize) {
-        let (mut bytes, mut billed) = (0, 0);
-        for (pick, entry) in request.picks.iter().zip(entries) {
-            if matches!(entry, Entry::Put(_)) {
-                bytes += u64::from(pick.bytes);
-                billed += billed_bytes(pick.bytes as usize) as u64;
-            }
-        }
-        self.metrics.records_delivered.increment(put as u64);
-        self.metrics.bytes_delivered.increment(bytes);
-        self.metrics.bytes_billed.increment(billed);
+    fn count_delivered(&mut self, request: &Request, entries: &[Entry]) -> Sent {
+        let sent = request.sent(|entry| is_put(entries, entry));
+        self.metrics.count_sent(sent);
+        let joined = &mut self.joined;
+        joined.requests += u64::from(sent.blobs > 0);
+        joined.records += sent.records;
+        joined.blobs += sent.blobs;
+        joined.bytes_billed += sent.billed;
+        joined.bytes_saved += sent.saved;
+        sent
     }
 
     fn note(&mut self, changes: &[Change]) {
@@ -214,6 +227,8 @@ impl Worker {
         let reason = block.as_ref().or(gated.as_ref()).or(self.reason.as_ref()).map(|reason| {
             StreamReason { code: reason.text.clone(), message: reason.message.clone() }
         });
+        let joined =
+            Joined { is_joining: self.plan.joining.is_some(), why: self.why(), ..self.joined };
         self.status.send_modify(|status| {
             if status.state != state {
                 status.since = Instant::now();
@@ -232,6 +247,7 @@ impl Worker {
                 requests_in_flight_limit: self.flow.limit(),
                 oldest_accepted_at: self.plan.oldest(),
                 last_success_at: self.last_success_at,
+                joined,
             };
         });
         if self.is_done() {
@@ -259,13 +275,20 @@ fn refusal(entries: &[Entry]) -> Option<Reason> {
     entries.iter().all(is_refused).then(|| entries.first().and_then(reason_of)).flatten()
 }
 
-/// The records that are set aside: how large each is, and why.
+/// The records that are set aside: how large each is, and why. One that is in a blob with others is not.
 fn asides(request: &Request, entries: &[Entry], has_put: bool) -> Vec<(usize, Reason)> {
-    let with_bytes = request.picks.iter().map(|pick| pick.bytes as usize).zip(entries);
-    with_bytes
+    let with_place = request.picks.iter().enumerate();
+    with_place
+        .map(|(place, pick)| (pick.bytes as usize, request.entry_of(place)))
+        .filter(|(_, at)| request.records_of(*at) == 1)
+        .filter_map(|(bytes, at)| Some((bytes, entries.get(at)?)))
         .filter(|(_, entry)| fate(Some(entry), has_put) == request::Fate::Aside)
         .filter_map(|(bytes, entry)| Some((bytes, reason_of(entry)?)))
         .collect()
+}
+
+fn is_put(entries: &[Entry], at: usize) -> bool {
+    matches!(entries.get(at), Some(Entry::Put(_)))
 }
 
 fn first_failure(entries: &[Entry]) -> Option<Reason> {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::answer::PutAnswer;
+use super::blobs::{Joining, When};
 use super::body;
 use super::firehose::Firehose;
 use super::kinesis::Kinesis;
@@ -15,7 +16,7 @@ use super::plan::Plan;
 use super::request::{Bounds, Request};
 use super::{Config, StreamConfig};
 use crate::aws::{BadUpstream, CallError};
-use crate::gate::{DataStream, Route};
+use crate::gate::{DataStream, Joins, Route};
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
 
 /// The most bytes in one `PutRecords`, with the partition keys. Source: the service's documentation.
@@ -91,13 +92,36 @@ impl Sink {
         keys: &mut Keys,
     ) -> Vec<u8> {
         let (records, bytes) = (request.picks.len(), request.bytes);
-        match self {
-            Self::Firehose => body::encode(stream, plan.records(request), records, bytes),
-            Self::Kinesis(data_stream) => {
+        match (self, &request.blobs) {
+            (Self::Firehose, None) => body::encode(stream, plan.records(request), records, bytes),
+            (Self::Firehose, Some(blobs)) => {
+                body::encode_joined(stream, plan.records(request), blobs)
+            }
+            (Self::Kinesis(data_stream), None) => {
                 let keyed = plan.keyed_records(request);
                 kinesis_body::encode(&data_stream.id, keyed, keys, records, bytes)
             }
+            (Self::Kinesis(data_stream), Some(blobs)) => {
+                kinesis_body::encode_joined(&data_stream.id, plan.records(request), blobs)
+            }
         }
+    }
+
+    /// How the records of a stream are joined, if they are.
+    pub(super) fn joining(&self, stream: &StreamConfig, joins: Joins) -> Option<Joining> {
+        let aggregate = &stream.aggregate;
+        let is_on = match aggregate.when {
+            When::Off => false,
+            When::On => true,
+            When::Auto => joins.is_safe,
+        };
+        is_on.then(|| match self {
+            Self::Firehose => Joining::for_firehose(aggregate),
+            Self::Kinesis(data_stream) => {
+                let takes = data_stream.record_bytes_max;
+                Joining::for_kinesis(aggregate, &stream.partition_key, takes)
+            }
+        })
     }
 }
 

@@ -36,6 +36,27 @@ pub struct StreamStatus {
     pub oldest_accepted_at: Option<Instant>,
     /// When the service last took a record.
     pub last_success_at: Option<Instant>,
+    /// How its records are joined.
+    pub joined: Joined,
+}
+
+/// How the records of a stream are joined, and what came of it in this life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Whether they are, at present.
+    pub is_joining: bool,
+    /// Why, or why not.
+    pub why: &'static str,
+    /// Requests that delivered something.
+    pub requests: u64,
+    /// Records delivered.
+    pub records: u64,
+    /// Records of the service that they were.
+    pub blobs: u64,
+    /// What those are billed as, in bytes.
+    pub bytes_billed: u64,
+    /// How much more it would have been, had each record gone by itself.
+    pub bytes_saved: u64,
 }
 
 impl StreamStatus {

@@ -23,7 +23,7 @@ use super::report::Report;
 use super::room::Room;
 use super::sink::{Services, Sink};
 use super::spooling::Spooling;
-use super::status::{StreamState, StreamStatus};
+use super::status::{Joined, StreamState, StreamStatus};
 use super::worker::{Shared, Worker};
 use super::{Config, Statuses};
 use crate::gate::Gates;
@@ -256,6 +256,12 @@ impl Streams {
         let status = watch::Sender::new(first_status(&stream, flow.limit()));
         let metrics = StreamMetrics::new(&stream);
         self.statuses.send_modify(|statuses| statuses.push(status.subscribe()));
+        let mut plan = if has_spool {
+            Plan::with_disk(self.config.spool_awaited_after)
+        } else {
+            Plan::default()
+        };
+        plan.joining = sink.joining(&stream_config, told.joins);
         let worker = Worker {
             stream: stream.clone(),
             lane: Arc::clone(lane),
@@ -267,11 +273,7 @@ impl Streams {
             sink,
             passing: Passing::new(now, told, wait_min, wait_max),
             flow,
-            plan: if has_spool {
-                Plan::with_disk(self.config.spool_awaited_after)
-            } else {
-                Plan::default()
-            },
+            plan,
             spooling: spool.map(|spool| Spooling::new(&stream, spool, letter_waits)),
             stops: Stops {
                 blocked_after: self.config.spool_blocked_after,
@@ -282,6 +284,7 @@ impl Streams {
             report: Report::new(stream.clone()),
             reason: None,
             last_success_at: None,
+            joined: Joined::default(),
             random: fastrand::Rng::new(),
             words,
             flights: JoinSet::new(),
@@ -314,6 +317,7 @@ fn first_status(stream: &StreamName, limit: usize) -> StreamStatus {
         requests_in_flight_limit: limit,
         oldest_accepted_at: None,
         last_success_at: None,
+        joined: Joined::default(),
     }
 }
 

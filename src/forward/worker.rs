@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::answer::PutAnswer;
+use super::blobs::Joining;
 use super::flow::{Begin, Flow, HURRIED_WAIT_MAX, Permit};
 use super::metrics::StreamMetrics;
 use super::outcome::Reason;
@@ -25,7 +26,7 @@ use super::request::{Bounds, Request};
 use super::room::{Place, Room};
 use super::sink::{Services, Sink};
 use super::spooling::Spooling;
-use super::status::StreamStatus;
+use super::status::{Joined, StreamStatus};
 use super::thread::{Idle, Mode};
 use super::{Config, StreamConfig};
 use crate::aws::CallError;
@@ -69,6 +70,8 @@ pub(super) struct Worker {
     pub(super) keys: Keys,
     pub(super) reason: Option<Reason>,
     pub(super) last_success_at: Option<Instant>,
+    /// What came of the joining of records.
+    pub(super) joined: Joined,
     pub(super) random: fastrand::Rng,
     pub(super) words: mpsc::UnboundedReceiver<Word>,
     pub(super) flights: JoinSet<Flight>,
@@ -164,7 +167,9 @@ impl Worker {
 
     fn send(&mut self, now: Instant, permit: Permit, request: Request, place: Place) {
         let body = self.sink.body(&self.stream, &self.plan, &request, &mut self.keys);
-        self.metrics.keys_missing.increment(self.keys.take_missing());
+        let joining = self.plan.joining.as_mut();
+        let missing = joining.map_or(0, Joining::take_missing) + self.keys.take_missing();
+        self.metrics.keys_missing.increment(missing);
         self.passing.began(now);
         let begin = self.flow.began(now, permit, self.flights.len() + 1);
         let services = Rc::clone(&self.shared.services);

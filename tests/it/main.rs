@@ -20,6 +20,7 @@ mod faults;
 mod format;
 mod full_disk;
 mod http;
+mod joined;
 mod keys;
 mod kills;
 mod ledger;

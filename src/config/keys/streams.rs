@@ -3,6 +3,7 @@
 use super::super::draft::StreamDraft;
 use super::super::kind::{DATA_STREAM, ENCRYPTION_KEY, Kind, PARTITION_KEY, Unit};
 use super::{GIB, HOUR_MS, KIB, Key, MIB, MINUTE_MS, bytes, ms, things};
+use crate::record::RECORD_BYTES_MAX;
 
 const ACK: Kind = Kind::Word(&["memory", "durable", "delivered"]);
 
@@ -57,6 +58,15 @@ pub(in super::super) static STREAM_KEYS: &[Key<StreamDraft>] = &[
     Key::new("", "partition_key", PARTITION_KEY,
         "What is a record's partition key in a data stream: something `random`, what the request says in the `header` `standpipe-partition-key`, or what a JSON pointer finds in the record.",
         |stream| &mut stream.declared.partition_key),
+    Key::new("", "aggregate", Kind::Word(&["off", "on", "auto"]),
+        "Whether records are joined on their way, so that fewer bytes are billed: never (`off`), always (`on`), or where what the service says of the stream makes it safe (`auto`). See \"The bill\".",
+        |stream| &mut stream.declared.aggregate),
+    Key::new("", "aggregate_bytes", bytes(KIB, RECORD_BYTES_MAX as u64),
+        "How large joined records become together. A single larger one goes by itself.",
+        |stream| &mut stream.declared.aggregate_bytes),
+    Key::new("", "aggregate_delimiter", Kind::Word(&["newline", "none"]),
+        "What each joined record ends with: `newline` adds it when missing, `none` adds nothing, for records that can be told apart without. Unset, it is `newline`; with `delimiter = \"none\"` it has to be said. A data stream needs none.",
+        |stream| &mut stream.declared.aggregate_delimiter),
     Key::new("", "encryption", Kind::Word(&["ignore", "report", "require"]),
         "What follows when the stream is not known to be encrypted at the service: nothing (`ignore`), it is shown and counted (`report`), or its records wait until it is (`require`).",
         |stream| &mut stream.declared.encryption),

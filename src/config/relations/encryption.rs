@@ -2,9 +2,11 @@
 
 use super::{Relations, Slot};
 use crate::config::declared::{DeclaredDraft, RANDOM, Way};
-use crate::config::draft::NamedStream;
+use crate::config::draft::{NamedStream, StreamDraft};
 use crate::config::keys::DEFAULTS;
 use crate::encryption::sse::Policy;
+use crate::forward::When;
+use crate::ingest::Delimiter;
 
 /// A key of a stream that means something only beside another one.
 struct Dependent {
@@ -16,7 +18,7 @@ struct Dependent {
     has_meaning: fn(&DeclaredDraft) -> bool,
 }
 
-const DEPENDENT: [Dependent; 3] = [
+const DEPENDENT: [Dependent; 4] = [
     Dependent {
         key: "kinesis_stream",
         other: "destination",
@@ -30,6 +32,13 @@ const DEPENDENT: [Dependent; 3] = [
         needs: "a destination that can be a data stream; write destination = \"auto\" or \"kinesis\", or drop it",
         is_set: |declared| declared.partition_key != RANDOM,
         has_meaning: |declared| declared.destination != Way::Firehose,
+    },
+    Dependent {
+        key: "aggregate_delimiter",
+        other: "aggregate",
+        needs: "aggregate = \"on\" or \"auto\"; write that, or drop it",
+        is_set: |declared| declared.aggregate_delimiter.is_some(),
+        has_meaning: |declared| declared.aggregate != When::Off,
     },
     Dependent {
         key: "encryption_key",
@@ -46,6 +55,7 @@ impl Relations<'_> {
         let draft = self.draft;
         for (name, NamedStream { stream, .. }) in &draft.streams {
             self.declared(&stream.declared, |key| Slot::stream(name, key));
+            self.joined(stream, |key| Slot::stream(name, key));
             for dependent in DEPENDENT {
                 self.dependent(&stream.declared, &dependent, |key| Slot::stream(name, key));
             }
@@ -53,6 +63,7 @@ impl Relations<'_> {
         // What holds for nobody is no fault, but for what is said for all and means nothing to any.
         if draft.any_streams_max > 0 {
             self.declared(&draft.defaults.declared, |key| Slot::table(DEFAULTS, key));
+            self.joined(&draft.defaults, |key| Slot::table(DEFAULTS, key));
         }
         for dependent in DEPENDENT {
             let mut streams = draft.streams.values();
@@ -120,6 +131,23 @@ impl Relations<'_> {
                 slot("encryption_key")
             );
             self.of_stream(&["encryption_key", "destination"], &slot, message);
+        }
+    }
+
+    /// Records that have no delimiter of their own are joined only when somebody says how.
+    fn joined(&mut self, stream: &StreamDraft, slot: impl Fn(&'static str) -> Slot) {
+        let declared = &stream.declared;
+        let is_said =
+            declared.aggregate_delimiter.is_some() || declared.destination == Way::Kinesis;
+        let is_bare = stream.settings.delimiter == Delimiter::None;
+        if declared.aggregate != When::Off && is_bare && !is_said {
+            let message = format!(
+                "{} needs aggregate_delimiter beside delimiter = \"none\": write \"newline\" to have one \
+                 added to each record, or \"none\" if what comes out of records one behind the other can \
+                 be told apart",
+                slot("aggregate")
+            );
+            self.of_stream(&["aggregate", "delimiter", "aggregate_delimiter"], &slot, message);
         }
     }
 

@@ -24,7 +24,12 @@ fn check(text: &str, fault: &str) {
 #[test]
 fn a_stream_of_which_nothing_is_said_is_asked_about_watched_and_never_changed() {
     let all = loaded("", &[("STANDPIPE_STREAMS", "a,*")]).config.sse;
-    let nothing = Declared { destination: Destination::Auto, policy: Policy::Report, manage: None };
+    let nothing = Declared {
+        destination: Destination::Auto,
+        policy: Policy::Report,
+        manage: None,
+        asks_joins: false,
+    };
     assert_eq!(all.streams.values().collect::<Vec<_>>(), [&nothing]);
     assert_eq!(all.others, nothing);
     assert_eq!(all.dir, None);
@@ -42,11 +47,17 @@ fn what_a_stream_says_wins_over_what_holds_for_all() {
     let of = |name: &str| sse.streams[name].clone();
     let under = |key: &str| Some(Target::Encrypted(Key::Customer(key.into())));
     let (policy, destination) = (Policy::Require, Destination::Firehose);
-    assert_eq!(of("a"), Declared { destination, policy, manage: under(ARN) });
+    assert_eq!(of("a"), Declared { destination, policy, manage: under(ARN), asks_joins: false });
     let policy = Policy::Report;
-    assert_eq!(of("b"), Declared { destination: Destination::Auto, policy, manage: None });
+    assert_eq!(
+        of("b"),
+        Declared { destination: Destination::Auto, policy, manage: None, asks_joins: false }
+    );
     let (policy, destination) = (Policy::Require, Destination::Kinesis("clicks".into()));
-    assert_eq!(of("c"), Declared { destination, policy, manage: under("alias/c") });
+    assert_eq!(
+        of("c"),
+        Declared { destination, policy, manage: under("alias/c"), asks_joins: false }
+    );
     assert_eq!(sse.others.manage, None, "nobody manages what is there for its backlog alone");
     let any = loaded(&text, &[("STANDPIPE_STREAMS", "*")]).config.sse;
     assert_eq!(any.others.manage, under(ARN));

@@ -84,6 +84,7 @@ fn beside(table: &str, name: &str) -> Vec<(&'static str, &'static str)> {
         "dir" => vec![KEY],
         "destination" => vec![("STANDPIPE_DEFAULTS_KINESIS_STREAM", "clicks")],
         "kinesis_stream" => vec![("STANDPIPE_DEFAULTS_DESTINATION", "kinesis")],
+        "aggregate_delimiter" => vec![("STANDPIPE_DEFAULTS_AGGREGATE", "on")],
         "encryption_key" => vec![("STANDPIPE_DEFAULTS_MANAGE", "true")],
         "manage_encryption" => vec![("STANDPIPE_ADMIN_TOKEN_FILE", "/token")],
         "provider" => vec![KEY, ("STANDPIPE_KEYS_FILE", "/key")],

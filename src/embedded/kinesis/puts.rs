@@ -15,6 +15,7 @@ use crate::embedded::ACCOUNT_ID;
 use crate::embedded::deliver::DeliverError;
 use crate::embedded::injector::FailedRecords;
 use crate::embedded::journal::{Entry, Origin, RecordId};
+use crate::embedded::kpl;
 use crate::embedded::put_input::{PutForm, Records};
 use crate::embedded::state::{Shared, State, unix_ms};
 use crate::embedded::streams::Source;
@@ -192,9 +193,15 @@ fn delivery_streams_behind(state: &State, name: &str) -> Vec<StreamName> {
 ///
 /// A client that goes away in the middle drops the waiting, not the writing.
 async fn write(shared: &Rc<Shared>, admitted: Admitted) -> Result<Vec<String>, ServiceError> {
-    let data: Vec<u8> = admitted.accepted().flat_map(|(.., data)| data).copied().collect();
-    let writer = shared.writer.as_ref().filter(|_| !data.is_empty());
-    let writing: Vec<_> = match writer {
+    let writer = shared.writer.as_ref().filter(|_| !admitted.behind.is_empty());
+    let data: Vec<u8> = match writer {
+        Some(_) => {
+            let delivered = admitted.accepted().flat_map(|(.., data)| kpl::apart(data));
+            delivered.flatten().copied().collect()
+        }
+        None => Vec::new(),
+    };
+    let writing: Vec<_> = match writer.filter(|_| !data.is_empty()) {
         Some(writer) => {
             let behind = admitted.behind.iter().cloned();
             behind.map(|stream| writer.append(stream, data.clone())).collect()
@@ -243,13 +250,16 @@ fn commit(state: &mut State, admitted: &Admitted) -> Vec<String> {
         let Some(stream) = state.streams.get_mut(name) else { continue };
         for ((id, origin), (.., data)) in entries.iter().zip(admitted.accepted()) {
             let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-            stream.counters.records_accepted += 1;
-            stream.counters.bytes_accepted += wide(data.len());
+            // What is billed is what it reads, whatever that is taken apart into.
             stream.counters.bytes_billed += wide(billed_bytes(data.len()));
-            stream.counters.records_encrypted += u64::from(admitted.encrypted);
-            stream.counters.records_answer_lost += u64::from(admitted.answer_lost);
-            if stream.journal.is_on() {
-                stream.journal.push(admitted.entry(*id, data, origin.clone()));
+            for data in kpl::apart(data) {
+                stream.counters.records_accepted += 1;
+                stream.counters.bytes_accepted += wide(data.len());
+                stream.counters.records_encrypted += u64::from(admitted.encrypted);
+                stream.counters.records_answer_lost += u64::from(admitted.answer_lost);
+                if stream.journal.is_on() {
+                    stream.journal.push(admitted.entry(*id, data, origin.clone()));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The shards of a data stream: equal parts of the hash keys from 0 to 2^128 - 1. Pure.
 
-use crate::embedded::md5;
+use crate::md5;
 
 /// The hash key of a record: the explicit one, or the MD5 of its partition key.
 pub(super) fn hash_key(partition_key: &str, explicit: Option<u128>) -> u128 {

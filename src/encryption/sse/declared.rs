@@ -154,6 +154,18 @@ pub struct Declared {
     pub policy: Policy,
     /// What this process is to see to, if it is the stream's owner. Nobody else changes a stream.
     pub manage: Option<Target>,
+    /// Whether it is to be known if records may be joined.
+    pub asks_joins: bool,
+}
+
+impl Declared {
+    /// Whether the service is asked about the stream.
+    pub(super) fn is_asked_about(&self) -> bool {
+        self.policy != Policy::Ignore
+            || self.destination == Destination::Auto
+            || self.manage.is_some()
+            || self.asks_joins
+    }
 }
 
 #[cfg(test)]

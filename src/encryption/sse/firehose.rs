@@ -10,11 +10,14 @@ use aws_config::SdkConfig;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::types::{DeliveryStreamEncryptionConfigurationInput, KeyType};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Config;
 use super::declared::Key;
+use super::joins;
 use super::observed::{Failure, Observed, Sse};
 use crate::aws::{BadUpstream, CallError, KeptAnswer, ShortAnswers, Way, failure};
+use crate::gate::Joins;
 use crate::record::StreamName;
 
 /// The most bytes of an answer: a description of many destinations has some ten thousand.
@@ -36,6 +39,8 @@ pub(super) struct DeliveryStream {
     /// The ARN of the data stream that it reads from.
     pub(super) data_stream: Option<Arc<str>>,
     pub(super) observed: Observed,
+    /// Whether records that are put into it may be joined.
+    pub(super) joins: Joins,
 }
 
 impl Firehose {
@@ -123,6 +128,8 @@ struct Described {
     delivery_stream_type: Option<String>,
     source: Option<Source>,
     delivery_stream_encryption_configuration: Option<Encryption>,
+    #[serde(default)]
+    destinations: Value,
 }
 
 #[derive(Deserialize)]
@@ -189,6 +196,7 @@ fn read(body: &[u8]) -> Result<DeliveryStream, CallError> {
         source: source.into(),
         data_stream: data_stream.map(Into::into),
         observed: Observed { sse, key, failure, is_changeable },
+        joins: joins::of(&described.destinations),
     })
 }
 

@@ -25,7 +25,7 @@ use super::owner::{Now, Outcome, Owner, Wish};
 use super::trouble::{Class, Trouble};
 use super::waits::Waits;
 use super::words;
-use crate::gate::{DataStream, Doubt, Flag, Guidance, Passage, Proof, Route, Seen};
+use crate::gate::{DataStream, Doubt, Flag, Guidance, Joins, Passage, Proof, Route, Seen};
 
 /// How long the route of a stream may stay unknown before it is assumed.
 const ROUTE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ impl Machine {
         let records_wait = default_place.is_none() || declared.policy == Policy::Require;
         let describe_at = if records_wait || declared.manage.is_some() {
             Some(now)
-        } else if declared.policy == Policy::Ignore && declared.destination != Destination::Auto {
+        } else if !declared.is_asked_about() {
             None
         } else {
             let within = FIRST_LOOK_MAX.min(config.watch_interval);
@@ -290,11 +290,8 @@ impl Machine {
             self.handled_doubts = doubts;
             let wait = self.waits.poll.long_wait(self.doubtful_looks, &mut self.random);
             self.doubtful_looks = self.doubtful_looks.saturating_add(1);
-            if self.declared.policy != Policy::Ignore
-                || self.declared.destination == Destination::Auto
-            {
-                self.ask_by(now + wait);
-            }
+            let at = self.declared.is_asked_about().then(|| now + wait);
+            at.into_iter().for_each(|at| self.ask_by(at));
         }
     }
 
@@ -314,10 +311,8 @@ impl Machine {
         if self.trouble.is_some() {
             return Some(self.waits.calm.long_wait(self.looks, &mut self.random));
         }
-        let minds = self.declared.policy != Policy::Ignore
-            || self.declared.destination == Destination::Auto
-            || self.declared.manage.is_some();
-        minds.then(|| self.waits.watch.mul_f64(0.5 + self.random.f64()))
+        let is_asked_about = self.declared.is_asked_about();
+        is_asked_about.then(|| self.waits.watch.mul_f64(0.5 + self.random.f64()))
     }
 
     /// A short wait that grows with every look that brought nothing new.
@@ -387,6 +382,10 @@ impl Machine {
             passage,
             epoch: self.guidance.epoch,
             proof_holds: requires.then_some(self.waits.proof_holds),
+            joins: self
+                .description
+                .as_ref()
+                .map_or(Joins::UNKNOWN, |(described, _)| described.joins),
         }
     }
 }

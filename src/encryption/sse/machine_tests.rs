@@ -5,7 +5,7 @@ use super::super::observed::{Observed, RECORD_BYTES_DEFAULT, Sse};
 use super::super::status::State;
 use super::super::trouble::Class;
 use super::*;
-use crate::gate::gate;
+use crate::gate::{Joins, gate};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,6 +21,7 @@ fn description(sse: Sse) -> Description {
         source: Some("DirectPut".into()),
         status: "ACTIVE".into(),
         observed: Observed { sse, key, failure: None, is_changeable: !sse.is_passing() },
+        joins: Joins::UNKNOWN,
     }
 }
 

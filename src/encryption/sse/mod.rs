@@ -22,6 +22,7 @@ mod file;
 mod firehose;
 mod guard;
 mod handle;
+mod joins;
 mod kept;
 mod kinesis;
 mod lines;

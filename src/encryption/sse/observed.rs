@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::declared::{Key, Target};
 use super::status::State;
+use crate::gate::Joins;
 
 /// What one round of questions has brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Description {
     /// The status of the stream that the records go into.
     pub(super) status: Arc<str>,
     pub(super) observed: Observed,
+    /// Whether records that go there may be joined.
+    pub(super) joins: Joins,
 }
 
 /// Where the records of a stream go.

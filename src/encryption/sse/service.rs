@@ -10,6 +10,7 @@ use super::Config;
 use super::calls::CallKind;
 use super::declared::{Destination, Key, Target};
 use super::firehose::Firehose;
+use super::joins;
 use super::kinesis::Kinesis;
 use super::metrics::{self, Operation};
 use super::observed::{Description, Observed, Place};
@@ -57,6 +58,7 @@ impl Service {
                     source: Some(delivery.source),
                     status: delivery.status,
                     observed: delivery.observed,
+                    joins: delivery.joins,
                 })
             }
         }
@@ -70,7 +72,9 @@ impl Service {
         let asked = self.kinesis.describe(id);
         let data = counted(Operation::DescribeStreamSummary, asked).await?;
         let place = Place::Kinesis { id: Arc::clone(id), record_bytes_max: data.record_bytes_max };
-        Ok(Description { place, source, status: data.status, observed: data.observed })
+        // Who reads a data stream that no delivery stream names is not known.
+        let joins = if source.is_some() { joins::TAKEN_APART } else { joins::ANY_READER };
+        Ok(Description { place, source, status: data.status, observed: data.observed, joins })
     }
 
     /// Makes the call that brings a stream to `target`. `seen` is how it stands, as far as that is known.

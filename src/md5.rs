@@ -1,8 +1,9 @@
-//! MD5 (RFC 1321), for one purpose: a data stream finds the shard of a record by the MD5 of its partition
-//! key. Nothing is kept secret by it. Pure.
+//! MD5 (RFC 1321), for two purposes: a data stream finds the shard of a record by the MD5 of its partition
+//! key, and a record in the KPL's format ends with the MD5 of what it holds. Nothing is kept secret by it. Pure.
 
 /// The digest of `message` as the number that its bytes are, the first byte leading: a hash key.
-pub(super) fn hash_key(message: &[u8]) -> u128 {
+#[must_use]
+pub fn hash_key(message: &[u8]) -> u128 {
     let mut state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let mut blocks = message.chunks_exact(64);
     for block in &mut blocks {
