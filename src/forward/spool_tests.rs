@@ -404,8 +404,8 @@ fn a_stop_asks_a_disk_at_once_that_had_no_room() {
     let stub = Stub::start(|_| gone());
     let mut desk = Desk::new(spool_config(&stub));
     desk.rig.send(&numbered(20));
-    // Each time it is longer until it is asked again: 800 ms at last.
-    for _ in 0..3 {
+    // Each time it is longer until it is asked again: 1.6 s at least, at last.
+    for _ in 0..5 {
         let spill = desk.spill();
         desk.answer(spill.id, Err(NotDurable::SpoolFull));
     }
@@ -416,7 +416,7 @@ fn a_stop_asks_a_disk_at_once_that_had_no_room() {
         let Some(Written::Spill(spill)) = ends.written(SOON) else { panic!("a copy comes") };
         ends.say(Word::Spooled { stream, id: spill.id, result: Ok(origin(1)) });
     });
-    block_on(rig.forward.stop(start + MS * 500));
+    block_on(rig.forward.stop(start + MS * 1_500));
     assert_eq!((rig.lane.lost(), rig.lane.records_in_memory()), ((0, 0), 0));
     disk.join().unwrap();
 }
