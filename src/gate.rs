@@ -29,6 +29,17 @@ pub enum Route {
     Nowhere(Arc<str>),
 }
 
+impl Route {
+    /// Whether it leads into the same stream, whatever that takes.
+    #[must_use]
+    pub fn is_same_way(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kinesis(one), Self::Kinesis(other)) => one.id == other.id,
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// A Kinesis data stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataStream {
@@ -129,7 +140,7 @@ impl Flag {
     }
 }
 
-/// The last answer with some flag.
+/// The last answer with some flag, of the newest epoch that had one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
     /// The epoch in which its request began.
@@ -169,7 +180,7 @@ impl Seen {
         }
     }
 
-    /// The last answer with this flag.
+    /// The last answer with this flag, of the newest epoch that had one.
     #[must_use]
     pub const fn last(&self, flag: Flag) -> Option<Proof> {
         match flag {
@@ -240,7 +251,11 @@ impl Gate {
             if let Some(count) = seen.records.get_mut(index) {
                 *count += records as u64;
             }
-            if let Some(last) = seen.last.get_mut(index) {
+            // The control plane may not have looked since: a late answer to a request of an earlier epoch must not
+            // take the place of what it waits for.
+            if let Some(last) = seen.last.get_mut(index)
+                && last.is_none_or(|last| last.epoch <= proof.epoch)
+            {
                 *last = Some(proof);
             }
             let is_new = seen.latest.replace(flag) != Some(flag);
@@ -344,6 +359,18 @@ mod tests {
         assert_eq!((seen.records(Flag::Plain), seen.records(Flag::Absent)), (5, 0));
         assert_eq!((seen.latest(), seen.last(Flag::Absent)), (Some(Flag::Plain), None));
         assert_eq!((seen.doubts(Doubt::Key), seen.doubts(Doubt::Source)), (1, 0));
+    }
+
+    #[test]
+    fn a_late_answer_of_an_earlier_epoch_does_not_hide_the_one_that_is_waited_for() {
+        let (keeper, gate) = gate(Guidance::unminded());
+        for flag in Flag::ALL {
+            gate.saw(flag, 1, proof(5), true);
+            gate.saw(flag, 4, proof(3), false);
+            let seen = keeper.seen();
+            assert_eq!(seen.last(flag).map(|proof| proof.epoch), Some(5));
+            assert_eq!(seen.records(flag), 5, "it is counted all the same");
+        }
     }
 
     #[test]

@@ -268,7 +268,10 @@ impl Endpoints {
         let change = encryption::parse(stream, &body)?;
         let key = change.key.as_deref().unwrap_or("none");
         tracing::warn!(%peer, stream, key, "a change of a stream's encryption was asked for");
-        match (self.sources.encryption.change)(change).await {
+        let changed = timeout(CHANGE_WAIT_MAX, (self.sources.encryption.change)(change)).await;
+        // The connection would be cut off without a word a little later.
+        let unanswered = |_| Err(EncryptionRefused::Unanswered(NOT_ANSWERED_YET.to_owned()));
+        match changed.unwrap_or_else(unanswered) {
             Ok(changed) if changed.is_under_way => {
                 Ok(respond::json(StatusCode::ACCEPTED, &changed.shown))
             }
@@ -338,6 +341,12 @@ fn is_verbose(query: Option<&str>) -> bool {
     let mut pairs = query.unwrap_or_default().split('&');
     pairs.any(|pair| matches!(pair, "verbose" | "verbose=" | "verbose=1" | "verbose=true"))
 }
+
+/// How long a change is waited for: with the time that its body may take, less than an exchange may.
+const CHANGE_WAIT_MAX: Duration = Duration::from_secs(24);
+
+const NOT_ANSWERED_YET: &str = "the service has not answered yet; the change is not taken back, and GET shows what \
+                                became of it";
 
 /// At most one refused token is logged in this time.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);

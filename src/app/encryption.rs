@@ -50,7 +50,9 @@ pub(super) fn for_applications(watcher: &Watcher) -> StreamControl {
                 let target = match start {
                     None => Target::Plain,
                     Some(None) => Target::Encrypted(Key::AwsOwned),
-                    Some(Some(key)) => Target::Encrypted(Key::Customer(key.into())),
+                    Some(Some(key)) => Target::Encrypted(
+                        Key::parse(&key).map_err(|bad| CallFailed::Impossible(bad.to_string()))?,
+                    ),
                 };
                 watcher.change(Change { stream, target }).await.map(drop).map_err(failed)
             })

@@ -140,6 +140,7 @@ mod tests {
             partition_key_header: false,
             limits: pipeline::testing::limits(),
             memory_floor_bytes: 0,
+            ingest_limits: ingest::IngestLimits::NONE,
         };
         let name: StreamName = "demo".parse().unwrap();
         let streams = vec![ingest::StreamConfig { name, settings }];

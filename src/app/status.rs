@@ -10,7 +10,7 @@ use super::{encryption, ready, replay};
 use crate::admin::Sources;
 use crate::encryption::{keys, sse};
 use crate::forward::{self, StreamStatus, Watcher};
-use crate::ingest::{Ingest, Streams};
+use crate::ingest::{Ingest, LimitStatus, Streams};
 use crate::lifecycle::Lifecycle;
 use crate::pipeline::{self, NotDurable};
 use crate::spool::{self, Spool};
@@ -121,6 +121,7 @@ impl View {
                     "state": "flowing",
                     "records_in_memory": stream.lane.records_in_memory(),
                     "memory_bytes": stream.lane.share().used_bytes(),
+                    "ingest_limits": stream.ingest_limits().map(limits_of),
                 });
                 // A stream that nothing was ever sent to is not known to the forwarder.
                 let known = forwarded.iter().position(|status| status.stream == *name);
@@ -160,6 +161,17 @@ impl View {
             "keys": self.keys.as_ref().map(|keys| super::keys_shown::shown(&keys.status())),
         })
     }
+}
+
+/// How the ingest limits of a stream stand. What is not limited is null.
+fn limits_of(LimitStatus { burst, records, bytes }: LimitStatus) -> Value {
+    json!({
+        "burst_ms": u64::try_from(burst.as_millis()).unwrap_or(u64::MAX),
+        "records_per_second": records.map(|rate| rate.per_second),
+        "records_left": records.map(|rate| rate.left),
+        "bytes_per_second": bytes.map(|rate| rate.per_second),
+        "bytes_left": bytes.map(|rate| rate.left),
+    })
 }
 
 /// What the spool has of a stream.

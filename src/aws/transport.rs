@@ -51,18 +51,20 @@ pub(super) fn http_client(upstream: &Upstream) -> Result<SharedHttpClient, BadUp
 /// The client for `upstream`, which differs from that of `http` in its endpoint only: the same one, unless
 /// only one of both needs certificates.
 pub(super) fn beside(
-    http: &SharedHttpClient,
+    http: Option<&SharedHttpClient>,
     of_http: &Upstream,
     upstream: &Upstream,
 ) -> Result<SharedHttpClient, BadUpstream> {
     let is_plain = |upstream: &Upstream| {
         upstream.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"))
     };
-    if is_plain(of_http) != is_plain(upstream) {
-        return http_client(upstream);
+    match http.filter(|_| is_plain(of_http) == is_plain(upstream)) {
+        None => http_client(upstream),
+        Some(http) => {
+            check_endpoint(upstream)?;
+            Ok(http.clone())
+        }
     }
-    check_endpoint(upstream)?;
-    Ok(http.clone())
 }
 
 fn check_endpoint(upstream: &Upstream) -> Result<(), BadUpstream> {

@@ -35,7 +35,8 @@ pub(crate) type Make<C> = fn(&SdkConfig, endpoint: Option<String>) -> C;
 #[derive(Debug)]
 pub(crate) struct Way<C> {
     upstream: Upstream,
-    http: SharedHttpClient,
+    /// None when there is nothing to trust it by, which is looked for again when it is needed.
+    http: Option<SharedHttpClient>,
     timeouts: TimeoutConfig,
     attempt_timeout: Duration,
     make: Make<C>,
@@ -61,7 +62,7 @@ impl<C> Way<C> {
             .operation_timeout(attempt_timeout)
             .build();
         Ok(Self {
-            http: http_client(upstream)?,
+            http: Some(http_client(upstream)?),
             upstream: upstream.clone(),
             timeouts,
             attempt_timeout,
@@ -72,7 +73,8 @@ impl<C> Way<C> {
 
     /// A way to another service, as the same and with the same bounds.
     ///
-    /// The connections are made in the same way, which costs nothing twice.
+    /// The connections are made in the same way, which costs nothing twice. Nothing may ever go on it, so that a
+    /// system without certificates is no fault yet: see [`Way::check`].
     ///
     /// # Errors
     /// When the endpoint can not be used.
@@ -82,14 +84,27 @@ impl<C> Way<C> {
         make: Make<D>,
     ) -> Result<Way<D>, BadUpstream> {
         let upstream = Upstream { endpoint, ..self.upstream.clone() };
+        let http = match beside(self.http.as_ref(), &self.upstream, &upstream) {
+            Ok(http) => Some(http),
+            Err(BadUpstream::NoCertificates) => None,
+            Err(error) => return Err(error),
+        };
         Ok(Way {
-            http: beside(&self.http, &self.upstream, &upstream)?,
+            http,
             upstream,
             timeouts: self.timeouts.clone(),
             attempt_timeout: self.attempt_timeout,
             make,
             client: RefCell::default(),
         })
+    }
+
+    /// Checks that something can go on it, for those who know that something will.
+    ///
+    /// # Errors
+    /// When there are no certificates, and the endpoint needs them.
+    pub(crate) fn check(&self) -> Result<(), BadUpstream> {
+        self.http.as_ref().map(|_| ()).ok_or(BadUpstream::NoCertificates)
     }
 
     /// One call of the service.
@@ -111,10 +126,16 @@ impl<C> Way<C> {
     }
 
     async fn connect(&self) -> Result<C, CallError> {
+        let http = match &self.http {
+            Some(http) => http.clone(),
+            None => http_client(&self.upstream).map_err(|error| {
+                CallError::Unready(Unready::Unbuildable { message: error.to_string() })
+            })?,
+        };
         let found = match self.upstream.credentials {
             Credentials::Embedded => self.embedded(),
             Credentials::Chain => {
-                let found = self.load().await;
+                let found = self.load(&http).await;
                 if found.region().is_none() {
                     return Err(CallError::Unready(Unready::NoRegion));
                 }
@@ -124,7 +145,7 @@ impl<C> Way<C> {
         let mut shared = found
             .into_builder()
             .behavior_version(behavior())
-            .http_client(self.http.clone())
+            .http_client(http)
             .retry_config(RetryConfig::disabled())
             .timeout_config(self.timeouts.clone())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -133,8 +154,8 @@ impl<C> Way<C> {
     }
 
     /// Region and credentials from the complete chain. Nothing is asked for credentials here yet.
-    async fn load(&self) -> SdkConfig {
-        let mut loader = aws_config::defaults(behavior()).http_client(self.http.clone());
+    async fn load(&self, http: &SharedHttpClient) -> SdkConfig {
+        let mut loader = aws_config::defaults(behavior()).http_client(http.clone());
         if let Some(region) = &self.upstream.region {
             loader = loader.region(Region::new(region.clone()));
         }

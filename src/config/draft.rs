@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::aws::{Credentials, Upstream, key_region};
 use crate::encryption::{keys, sse};
 use crate::ingest::{
-    AnyStream, Delimiter, Framing, Oversize, RepeatsConfig, StreamConfig, StreamSettings,
+    AnyStream, Delimiter, Framing, IngestLimits, Oversize, RepeatsConfig, StreamConfig,
+    StreamSettings,
 };
 use crate::pipeline::Limits;
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, StreamName};
@@ -141,6 +142,7 @@ impl Default for Draft {
             partition_key_header: false,
             limits,
             memory_floor_bytes: 0,
+            ingest_limits: IngestLimits::NONE,
         };
         Self {
             config: app::Config {

@@ -9,6 +9,7 @@ mod spool;
 
 use super::{Loaded, Preset, Sources, load};
 use crate::aws::Credentials;
+use crate::ingest::IngestLimits;
 use crate::record::Ack;
 
 /// The name of the file in the messages.
@@ -105,6 +106,24 @@ fn the_environment_wins_over_the_file_and_a_stream_over_what_holds_for_all() {
     assert_eq!(linger(&[("STANDPIPE_DEFAULTS_LINGER_MS", "3")]), [3, 2]);
     assert_eq!(linger(&[("STANDPIPE_STREAMS_B_C_LINGER_MS", "4")]), [1, 4]);
     assert_eq!(linger(&[("STANDPIPE_STREAMS_B_C_LINGER_MS", "")]), [1, 2]);
+}
+
+#[test]
+fn a_stream_can_have_another_ingest_limit_than_all_others_or_none() {
+    let loaded = loaded(
+        "[defaults]\ningest_records_per_second = 100\ningest_burst_ms = 5000\n[[streams]]\nname = \"a\"\n\
+         [[streams]]\nname = \"b\"\ningest_records_per_second = 0\ningest_bytes_per_second = 7\n",
+        &[],
+    );
+    let limits = |index: usize| loaded.config.ingest.streams[index].settings.ingest_limits.clone();
+    let burst = std::time::Duration::from_secs(5);
+    let expected = |records, bytes| IngestLimits {
+        records_per_second: records,
+        bytes_per_second: bytes,
+        burst,
+    };
+    assert_eq!(limits(0), expected(Some(100), None));
+    assert_eq!(limits(1), expected(Some(0), Some(7)), "0 is none");
 }
 
 #[test]

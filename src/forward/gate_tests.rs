@@ -414,7 +414,7 @@ fn under_load_every_record_arrives_whichever_way_it_goes_and_none_is_set_aside()
     post.tell(Route::Firehose, Passage::Open);
     post.wait_delivered();
     assert_eq!(post.rig.status().records_set_aside, 0);
-    assert!(ways.iter().all(|way| way.load(Ordering::SeqCst) > 3), "{ways:?}");
+    assert!(ways.iter().all(|way| way.load(Ordering::SeqCst) > 0), "{ways:?}");
     post.rig.drain();
     let mut sent: BTreeMap<usize, usize> = BTreeMap::new();
     for record in stub.puts.try_iter().flat_map(|put| put.records) {

@@ -46,8 +46,9 @@ pub(super) struct Reason {
 /// The most characters of a message that are kept: messages can quote what was sent.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// The service's word for a stream that reads from a Kinesis data stream.
-const OTHER_SOURCE: &str = "KinesisStreamAsSource";
+/// What the service's words for a stream that reads from something else have in common: `KinesisStreamAsSource`,
+/// `MSKAsSource`, `DatabaseAsSource`.
+const OTHER_SOURCE: &str = "AsSource";
 
 /// The most characters of a code that are kept: anybody can stand at the other end.
 const CODE_CHARS_MAX: usize = 100;
@@ -245,6 +246,8 @@ mod tests {
         let kinesis =
             "This operation is not permitted on KinesisStreamAsSource delivery stream type.";
         assert_eq!(class("InvalidArgumentException", 400, kinesis), Class::Hold);
+        let kafka = "This operation is not permitted on MSKAsSource delivery stream type.";
+        assert_eq!(class("InvalidArgumentException", 400, kafka), Class::Hold);
         assert_eq!(class("SomethingNew", 400, ""), Class::Hold);
         for code in ["ProvisionedThroughputExceededException", "KMSThrottlingException"] {
             assert_eq!(class(code, 400, ""), Class::Throttled);

@@ -141,6 +141,7 @@ impl Passing {
     /// It is told this now.
     pub(super) fn tell(&mut self, now: Instant, told: &Guidance) -> News {
         let is_new_route = told.route != self.told.route;
+        let is_same_way = told.route.is_same_way(&self.told.route);
         let is_new_passage = discriminant(&told.passage) != discriminant(&self.told.passage);
         let is_new_epoch = is_new_route || is_new_passage || told.epoch != self.told.epoch;
         self.told = told.clone();
@@ -152,7 +153,7 @@ impl Passing {
             self.unencrypted = 0;
             self.probe = Probe::Unsent;
             self.attempts = 0;
-            self.speaks &= !is_new_route;
+            self.speaks &= is_same_way;
         }
         if self.told.proof_holds.is_none() && self.stance() == Stance::Open {
             self.end_trial();

@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
+use super::constraint;
 use super::firehose_json::{Put, WireRecord, WireRecords, parse};
 use super::firehose_streams::{self, ENCRYPTION};
 use super::level::Level;
 use super::partition::key_of;
-use super::refusal::{self, Refusal};
+use super::refusal::Refusal;
 use super::repeats::Turn;
 use super::response::{AMZ_JSON, Answer, Reached, answer, push_json_string};
 use super::waiting::Waiting;
@@ -151,7 +152,7 @@ async fn put_once(
     Ok(put_answer(worker, shape, taken, refused, &reached))
 }
 
-/// How many records of a call stand in a batch, how many found no room, and what the call waits for.
+/// How many records of a call stand in a batch, how many were refused by index, and what the call waits for.
 struct Taken {
     taken: usize,
     refused: usize,
@@ -168,36 +169,55 @@ fn take(worker: &Worker, headers: &HeaderMap, body: &Body, shape: Shape) -> Resu
         Shape::Single => put.record.as_ref().map(std::slice::from_ref),
         Shape::Batch => put.records.as_ref().map(|WireRecords(records)| records.as_slice()),
     };
-    let records = records.ok_or_else(|| refusal::missing(shape.member()))?;
+    let records = records.ok_or_else(|| constraint::missing(shape.member()))?;
     if records.is_empty() || records.len() > BATCH_RECORDS_MAX {
-        return Err(refusal::bad_record_count(records.len()));
+        return Err(constraint::bad_record_count(records.len()));
     }
+    let settings = &stream.shared.settings;
+    let limit = stream.shared.limit.as_ref();
+    let charge = limit.map(|limit| limit.charge_first(sizes(records, settings))).transpose()?;
+    let may = charge.as_ref().map_or(records.len(), |(_, may)| *may);
     let waiting = worker.waiting(&stream, level, || records.len())?;
-    let taken = worker.admit(&stream, &waiting, |entry| {
-        let settings = &stream.shared.settings;
+    let (taken, bytes) = worker.admit(&stream, &waiting, |entry| {
         entry.set_key(key);
-        let taken = fill(worker, entry, settings, records, shape, waiting.of_each())?;
+        let taken = fill(worker, entry, settings, (records, may), shape, waiting.of_each())?;
         if let Some(receipt) = waiting.of_each() {
             receipt.shorten(taken);
         }
-        Ok(taken)
+        Ok((taken, entry.bytes()))
     })?;
+    if let Some((charge, _)) = charge {
+        charge.keep(taken, bytes);
+    }
     Ok(Taken { taken, refused: records.len() - taken, waiting })
 }
 
 /// The stream that a call names.
 pub(super) fn stream(worker: &Worker, name: Option<&str>) -> Result<Rc<WorkerStream>, Refusal> {
-    let name = name.ok_or_else(|| refusal::missing("deliveryStreamName"))?;
-    let name: StreamName = name.parse().map_err(|_| refusal::bad_name(name))?;
+    let name = name.ok_or_else(|| constraint::missing("deliveryStreamName"))?;
+    let name: StreamName = name.parse().map_err(|_| constraint::bad_name(name))?;
     worker.stream(name.as_str())
 }
 
-/// Puts the records in, and says how many there was room for: at least one.
+/// How large the records are by their base64, which is not read for that. A newline that may have to be added
+/// is counted. What is no base64 is nothing here: its call is refused.
+fn sizes<'a>(
+    records: &'a [WireRecord<'_>],
+    settings: &StreamSettings,
+) -> impl ExactSizeIterator<Item = usize> + Clone + 'a {
+    let newline = usize::from(settings.delimiter == Delimiter::Newline);
+    records.iter().map(move |record| {
+        let data = record.data.as_deref().unwrap_or_default();
+        STANDARD.decoded_length(data.as_bytes()).unwrap_or(0) + newline
+    })
+}
+
+/// Puts the records in, as many as there may be, and says how many there was room for: at least one.
 fn fill(
     worker: &Worker,
     entry: &mut Entry<'_>,
     settings: &StreamSettings,
-    records: &[WireRecord<'_>],
+    (records, may): (&[WireRecord<'_>], usize),
     shape: Shape,
     receipt: Option<&Receipt>,
 ) -> Result<usize, Refusal> {
@@ -209,10 +229,10 @@ fn fill(
             Shape::Single => "record.data".to_owned(),
             Shape::Batch => format!("records.{}.member.data", index + 1),
         };
-        let data = record.data.as_deref().ok_or_else(|| refusal::missing(&member()))?;
+        let data = record.data.as_deref().ok_or_else(|| constraint::missing(&member()))?;
         // Longer than this it is too large in any case, and the scratch stays as small as a record.
         if data.len() > DATA_CHARS_MAX {
-            return Err(refusal::wire_record_too_large(&member()));
+            return Err(constraint::wire_record_too_large(&member()));
         }
         scratch.clear();
         STANDARD.decode_append(data, &mut *scratch).map_err(|_| {
@@ -223,15 +243,15 @@ fn fill(
             settings.delimiter == Delimiter::Newline && scratch.last() != Some(&b'\n');
         let piece = Piece::Copy(&scratch, needs_newline.then_some(b'\n'));
         if piece.len() > RECORD_BYTES_MAX {
-            return Err(refusal::wire_record_too_large(&member()));
+            return Err(constraint::wire_record_too_large(&member()));
         }
         if total > BATCH_BYTES_MAX {
             return Err(Refusal::BatchTooLarge);
         }
-        // What comes behind a record that found no room is still checked, but no more of it is taken.
+        // What comes behind a record that was not taken is still checked, but no more of it is taken.
         if taken.is_none() {
             let ticket = receipt.map(|receipt| receipt.ticket(index));
-            if entry.push(&piece, ticket).is_err() {
+            if index >= may || entry.push(&piece, ticket).is_err() {
                 taken = Some(index);
             }
         }

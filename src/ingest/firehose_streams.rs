@@ -10,9 +10,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::constraint;
 use super::firehose_api::stream;
 use super::firehose_json::{Describe, List, StartEncryption, parse};
-use super::refusal::{self, Refusal};
+use super::refusal::Refusal;
 use super::response::{ACCOUNT, AMZ_JSON, Answer, answer};
 use super::stream_control::{EncryptionCall, EncryptionFacts, StreamFacts};
 use super::worker::Worker;
@@ -121,9 +122,9 @@ fn call_of(worker: &Worker, operation: &str, body: &Body) -> Result<EncryptionCa
         (Some("AWS_OWNED_CMK"), Some(_)) => {
             return Err(Refusal::InvalidArgument("KeyARN can not be given with AWS_OWNED_CMK"));
         }
-        (Some(other), _) => return Err(refusal::bad_key_type(other)),
+        (Some(other), _) => return Err(constraint::bad_key_type(other)),
         (None, _) => {
-            return Err(refusal::missing("deliveryStreamEncryptionConfigurationInput.keyType"));
+            return Err(constraint::missing("deliveryStreamEncryptionConfigurationInput.keyType"));
         }
     };
     Ok(EncryptionCall { stream, start: Some(key) })

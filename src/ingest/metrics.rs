@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use super::limit::Rate;
 use super::refusal::Refusal;
 use crate::pipeline::Lane;
 use crate::record::StreamName;
@@ -13,6 +14,8 @@ const REQUESTS: &str = "standpipe_ingest_requests_total";
 const RECORDS_ACCEPTED: &str = "standpipe_ingest_records_accepted_total";
 const BYTES_ACCEPTED: &str = "standpipe_ingest_bytes_accepted_total";
 const RECORDS_REFUSED: &str = "standpipe_ingest_records_refused_total";
+const OVER_LIMIT_REQUESTS: &str = "standpipe_ingest_over_limit_requests_total";
+const OVER_LIMIT_RECORDS: &str = "standpipe_ingest_over_limit_records_total";
 const REPEATS: &str = "standpipe_ingest_repeats_total";
 const DELIVERED_WAIT: &str = "standpipe_ingest_delivered_wait_seconds";
 const DURABLE_WAIT: &str = "standpipe_ingest_durable_wait_seconds";
@@ -45,7 +48,22 @@ pub const METRICS: &[MetricSpec] = &[
         name: RECORDS_REFUSED,
         kind: MetricKind::Counter,
         labels: &[],
-        help: "Records of PutRecordBatch calls that were refused by index since there was no room.",
+        help: "Records of PutRecordBatch calls that were refused by index, since there was no room or the \
+               stream is over its ingest limit.",
+    },
+    MetricSpec {
+        name: OVER_LIMIT_REQUESTS,
+        kind: MetricKind::Counter,
+        labels: &["stream", "limit"],
+        help: "Requests to a stream over its ingest limit, refused as a whole or in part, by the limit that \
+               was in the way: records, bytes. Only where a limit is set.",
+    },
+    MetricSpec {
+        name: OVER_LIMIT_RECORDS,
+        kind: MetricKind::Counter,
+        labels: &["stream", "limit"],
+        help: "Records that were not taken since the stream is over its ingest limit, by that limit, as far as \
+               they were read: a native request that comes while nothing can be taken is refused unread.",
     },
     MetricSpec {
         name: REPEATS,
@@ -158,7 +176,7 @@ impl Metrics {
         }
     }
 
-    /// A call was answered; `refused` of its records found no room.
+    /// A call was answered; `refused` of its records were refused by index.
     pub(super) fn firehose_taken(&self, refused: usize) {
         if refused == 0 {
             self.firehose_accepted.increment(1);
@@ -194,6 +212,34 @@ impl StreamMetrics {
         let (records, bytes) = lane.accepted();
         self.records_accepted.absolute(records);
         self.bytes_accepted.absolute(bytes);
+    }
+}
+
+/// What is counted where a stream has an ingest limit.
+#[derive(Debug)]
+pub(super) struct LimitMetrics {
+    by_records: [Counter; 2],
+    by_bytes: [Counter; 2],
+}
+
+impl LimitMetrics {
+    pub(super) fn new(stream: &StreamName) -> Self {
+        let counters = |rate: Rate| {
+            [OVER_LIMIT_REQUESTS, OVER_LIMIT_RECORDS].map(
+                |name| counter!(name, "stream" => stream.to_string(), "limit" => rate.as_str()),
+            )
+        };
+        Self { by_records: counters(Rate::Records), by_bytes: counters(Rate::Bytes) }
+    }
+
+    /// A request was refused, or so many records of it.
+    pub(super) fn refused(&self, rate: Rate, records: usize) {
+        let [of_requests, of_records] = match rate {
+            Rate::Records => &self.by_records,
+            Rate::Bytes => &self.by_bytes,
+        };
+        of_requests.increment(1);
+        of_records.increment(records as u64);
     }
 }
 

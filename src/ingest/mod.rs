@@ -1,12 +1,15 @@
 //! HTTP in: the data listener, its two dialects, and their bounds.
 
 mod body;
+mod bucket;
 mod connection;
+mod constraint;
 mod decode;
 mod firehose_api;
 mod firehose_json;
 mod firehose_streams;
 mod level;
+mod limit;
 mod lines;
 mod listen;
 mod metrics;
@@ -34,6 +37,7 @@ use std::time::Duration;
 use crate::pipeline::Limits;
 use crate::record::{Ack, StreamName};
 
+pub use limit::{LimitStatus, RateStatus};
 pub use metrics::METRICS;
 pub use server::{Ends, Ingest, StartError};
 pub use stream_control::{
@@ -132,6 +136,26 @@ pub struct StreamSettings {
     pub limits: Limits,
     /// The memory that no other stream can take, in bytes.
     pub memory_floor_bytes: usize,
+    /// How much is taken in a second.
+    pub ingest_limits: IngestLimits,
+}
+
+/// How much of a stream is taken in a second. What is `None` or 0 is not limited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngestLimits {
+    /// The most records.
+    pub records_per_second: Option<u64>,
+    /// The most raw bytes, with delimiters.
+    pub bytes_per_second: Option<u64>,
+    /// How much may come at once, as a time at the rate. A request that is larger still is taken when nothing
+    /// has come for as long, and the next ones wait until it is paid off.
+    pub burst: Duration,
+}
+
+impl IngestLimits {
+    /// No limit.
+    pub const NONE: Self =
+        Self { records_per_second: None, bytes_per_second: None, burst: Duration::from_secs(1) };
 }
 
 /// Streams that come into being when they are first written to.

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::body::{self, Body};
 use super::decode::{self, Encoding};
 use super::level::Level;
+use super::limit::keep;
 use super::lines::lines;
 use super::oversize::ASIDE_BYTES_MAX;
 use super::partition::key_of;
@@ -39,8 +40,15 @@ pub(super) async fn take(
     let encoding = Encoding::of(request.headers())?;
     let key = key_of(request.headers(), settings)?;
     let cut = Cut::of(request.headers(), settings);
+    // What can not be taken is not read and decompressed for that.
+    stream.shared.limit.as_ref().map_or(Ok(()), |limit| limit.look())?;
     let body = read(worker, &stream, encoding, request).await?;
     let aside = cut.oversize(body.bytes())?;
+    let mut charge = stream.shared.charge_whole(|| cut.measure(body.bytes()))?;
+    if !aside.is_empty() {
+        // What is set aside is kept, whatever becomes of the others.
+        keep(charge.take());
+    }
     for record in &aside {
         let record = cut.whole(body.bytes().get(record.clone()));
         worker.set_aside(&stream, record, key.clone()).await?;
@@ -55,6 +63,7 @@ pub(super) async fn take(
         cut.fill(entry, body, waiting.of_each())?;
         Ok((entry.records(), entry.bytes()))
     })?;
+    keep(charge);
     let reached = worker.reached(waiting).await?;
     Ok(accepted(records, bytes, set_aside, &reached))
 }
@@ -146,6 +155,16 @@ impl Cut {
     /// How many records there are, for those who wait for each.
     fn count(self, body: &[u8]) -> usize {
         if self.is_lines { lines(body).count() } else { 1 }
+    }
+
+    /// How many records there are, and their bytes with delimiters, for streams with an ingest limit.
+    fn measure(self, body: &[u8]) -> (usize, usize) {
+        if !self.is_lines {
+            return (1, self.bytes(body));
+        }
+        lines(body).fold((0, 0), |(records, bytes), line| {
+            (records + 1, bytes + self.bytes(body.get(line).unwrap_or_default()))
+        })
     }
 
     fn fill(

@@ -11,9 +11,10 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::limit::Over;
 use super::stream_control::CallFailed;
 use crate::pipeline::NotDurable;
-use crate::record::{BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
+use crate::record::RECORD_BYTES_MAX;
 
 /// A request that left nothing behind, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) enum Refusal {
     NotDurable(NotDurable),
     /// The spool did not say in time that it has the records, or said why it has not. It may have some.
     NotKept(Option<NotDurable>),
+    /// The stream is over its ingest limit.
+    OverLimit(Over),
     /// There is no memory for the records now.
     NoRoom,
     /// As many requests as allowed are being served.
@@ -105,6 +108,7 @@ impl Refusal {
         "body_too_large",
         "decoded_too_large",
         "unsupported_encoding",
+        "over_ingest_limit",
         "durable_unavailable",
         "no_room",
         "too_many_requests",
@@ -138,7 +142,12 @@ impl Refusal {
     pub(super) fn wire(&self, retry_after: Duration) -> Response<Full<Bytes>> {
         let Wording { status, wire, detail, .. } = self.wording();
         // The API has two statuses for a caller's fault and for its own; clients look at the type.
-        let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
+        let status = match self {
+            // The service says that it can not now, as for want of room.
+            Self::OverLimit(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ if status.is_server_error() => status,
+            _ => StatusCode::BAD_REQUEST,
+        };
         let error = serde_json::json!({ "__type": wire, "message": detail });
         self.response(status, super::response::AMZ_JSON, error.to_string(), retry_after)
     }
@@ -163,6 +172,9 @@ impl Refusal {
             | Self::NotDurable(_)
             | Self::NotKept(_) => {
                 headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
+            }
+            Self::OverLimit(over) => {
+                headers.insert(RETRY_AFTER, over.retry_after_seconds.into());
             }
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
@@ -275,6 +287,7 @@ impl Refusal {
                 (503, DURABLE, BUSY, format!("Slow down. Nothing was kept: {why}").into())
             }
             Self::NotKept(why) => (503, DURABLE, BUSY, not_kept(*why).into()),
+            Self::OverLimit(over) => (429, "over_ingest_limit", BUSY, over_limit(*over).into()),
             Self::NoRoom => {
                 (503, "no_room", BUSY, "Slow down. The memory for records is full.".into())
             }
@@ -314,6 +327,14 @@ fn not_kept(why: Option<NotDurable>) -> String {
     )
 }
 
+/// The key is what an operator has to look for.
+fn over_limit(Over { rate, per_second, .. }: Over) -> String {
+    let what = rate.as_str();
+    format!(
+        "Slow down. This stream takes {per_second} {what} in a second (ingest_{what}_per_second)."
+    )
+}
+
 /// In the service's manner: who is not authorized to do what.
 fn forbidden(operation: &str) -> String {
     let way_out = if super::firehose_streams::ENCRYPTION.contains(&operation) {
@@ -332,62 +353,4 @@ fn too_large(index: usize, bytes: usize) -> String {
         "record {index} has {bytes} bytes with its delimiter, more than the service takes \
          ({RECORD_BYTES_MAX})"
     )
-}
-
-/// The service's sentence for a member that breaks its constraint.
-fn validation(value: &str, member: &str, constraint: &str) -> Refusal {
-    Refusal::Invalid(format!(
-        "1 validation error detected: Value {value} at '{member}' failed to satisfy constraint: \
-         Member must {constraint}"
-    ))
-}
-
-/// A required member is missing.
-pub(super) fn missing(member: &str) -> Refusal {
-    validation("null", member, "not be null")
-}
-
-/// The stream's name breaks the service's pattern.
-pub(super) fn bad_name(name: &str) -> Refusal {
-    let value = format!("'{}'", shortened(name));
-    if name.is_empty() {
-        let constraint = "have length greater than or equal to 1";
-        return validation(&value, "deliveryStreamName", constraint);
-    }
-    if name.chars().count() > crate::record::STREAM_NAME_CHARS_MAX {
-        let constraint = "have length less than or equal to 64";
-        return validation(&value, "deliveryStreamName", constraint);
-    }
-    let constraint = "satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
-    validation(&value, "deliveryStreamName", constraint)
-}
-
-/// The kind of key is none.
-pub(super) fn bad_key_type(found: &str) -> Refusal {
-    validation(
-        &format!("'{}'", shortened(found)),
-        "deliveryStreamEncryptionConfigurationInput.keyType",
-        "satisfy enum value set: [AWS_OWNED_CMK, CUSTOMER_MANAGED_CMK]",
-    )
-}
-
-/// A wire record is larger than the service takes.
-pub(super) fn wire_record_too_large(member: &str) -> Refusal {
-    let constraint = format!("have length less than or equal to {RECORD_BYTES_MAX}");
-    validation("'java.nio.HeapByteBuffer'", member, &constraint)
-}
-
-/// A batch has no records, or too many.
-pub(super) fn bad_record_count(records: usize) -> Refusal {
-    let constraint = if records == 0 {
-        "have length greater than or equal to 1".to_owned()
-    } else {
-        format!("have length less than or equal to {BATCH_RECORDS_MAX}")
-    };
-    validation("'[...]'", "records", &constraint)
-}
-
-fn shortened(text: &str) -> String {
-    const CHARS_MAX: usize = 100;
-    text.chars().take(CHARS_MAX).collect()
 }

@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::limit::{Charge, Limit, LimitStatus};
 use super::metrics::StreamMetrics;
 use super::places::{Places, StreamPlaces};
-use super::{AnyStream, Config, Delimiter, Framing, Oversize, StreamSettings};
+use super::refusal::Refusal;
+use super::{AnyStream, Config, Delimiter, Framing, IngestLimits, Oversize, StreamSettings};
 use crate::pipeline::{Budget, Inlet, Lane, Limits, NotDurable, Share, Ticket};
 use crate::record::{Ack, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PartitionKey, StreamName};
 
@@ -36,6 +38,8 @@ pub struct Stream {
     pub(super) metrics: StreamMetrics,
     /// For requests that wait.
     pub(super) places: StreamPlaces,
+    /// How much is taken in a second, where that is limited.
+    pub(super) limit: Option<Box<Limit>>,
 }
 
 /// The ways into the spool of one stream.
@@ -206,6 +210,7 @@ impl Stream {
         (name, settings, takes_records): (StreamName, StreamSettings, bool),
     ) -> Arc<Self> {
         let metrics = StreamMetrics::new(&name);
+        let limit = Limit::new(&settings.ingest_limits, &name);
         let lane = Lane::new(name, budget.share(settings.memory_floor_bytes));
         let spool = opener(&lane);
         Arc::new(Self {
@@ -216,7 +221,24 @@ impl Stream {
             spool,
             metrics,
             places: places.of_stream(),
+            limit,
         })
+    }
+
+    /// How its ingest limits stand, if it has any.
+    #[must_use]
+    pub fn ingest_limits(&self) -> Option<LimitStatus> {
+        self.limit.as_ref().map(|limit| limit.status())
+    }
+
+    /// Charges a request that is taken as a whole or not at all. It is measured only where there is a limit.
+    pub(super) fn charge_whole(
+        &self,
+        measure: impl FnOnce() -> (usize, usize),
+    ) -> Result<Option<Charge<'_>>, Refusal> {
+        let Some(limit) = &self.limit else { return Ok(None) };
+        let (records, bytes) = measure();
+        limit.charge_whole(records, bytes).map(Some)
     }
 
     /// Why the level that its requests get when they name none can not be given now.
@@ -248,6 +270,7 @@ impl StreamSettings {
                 linger_jitter_percent: 0,
             },
             memory_floor_bytes: 0,
+            ingest_limits: IngestLimits::NONE,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The durable level at the data listener, with a spool that is this test: it says when the disk has what.
 
+mod limits;
 mod streams;
 
 use std::io::{Read as _, Write as _};
@@ -56,6 +57,7 @@ pub(super) fn settings(ack: Ack, min_ack: Ack) -> StreamSettings {
         partition_key_header: false,
         limits: limits(),
         memory_floor_bytes: 0,
+        ingest_limits: IngestLimits::NONE,
     }
 }
 

@@ -119,10 +119,30 @@ fn a_system_without_certificates_ends_the_start_with_what_is_missing() {
     assert!(error.contains("ca-certificates"), "{error}");
     // In the clear nothing needs them.
     let upstream = Upstream::start();
-    let plain = setup(&upstream.endpoint());
-    let pipe = plain.set("STANDPIPE_UPSTREAM_KINESIS_ENDPOINT", &upstream.endpoint()).start();
+    let pipe = setup(&upstream.endpoint()).start();
     assert_eq!(Ledger::default().post(&mut pipe.client(), 1, &[]), 202);
     pipe.settle();
+    // Kinesis does, whose endpoint is not named: what is known to go there fails at once.
+    let declared =
+        "[[streams]]\nname = \"demo\"\ndestination = \"kinesis\"\nkinesis_stream = \"clicks\"\n";
+    let (code, error) = fails(&setup(&upstream.endpoint()).config(declared));
+    assert_eq!(code, 69, "{error}");
+    assert!(error.contains("ca-certificates"), "{error}");
+}
+
+#[test]
+fn a_stream_that_turns_out_to_need_certificates_is_held_and_says_so() {
+    let upstream = Upstream::with_data_streams(&[], &["clicks=demo"]);
+    let pipe = Setup::new(&upstream.endpoint())
+        .set("SSL_CERT_FILE", "/nonexistent")
+        .set("SSL_CERT_DIR", "/nonexistent")
+        .config("[control]\npoll_min_ms = 10\npoll_max_ms = 200\n")
+        .start();
+    assert_eq!(Ledger::default().post(&mut pipe.client(), 1, &[]), 202);
+    wait_until("it says what is missing", || {
+        pipe.stream("demo").to_string().contains("ca-certificates")
+    });
+    assert_eq!(pipe.stream("demo")["records_in_memory"], 1, "and keeps the record");
 }
 
 #[test]

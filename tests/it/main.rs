@@ -12,6 +12,7 @@
 
 mod backlog;
 mod bad_disk;
+mod beside;
 mod dead_letters;
 mod encryption;
 mod fairness;

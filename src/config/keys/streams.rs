@@ -2,7 +2,7 @@
 
 use super::super::draft::StreamDraft;
 use super::super::kind::{DATA_STREAM, ENCRYPTION_KEY, Kind, PARTITION_KEY, Unit};
-use super::{GIB, KIB, Key, MIB, MINUTE_MS, bytes, ms, things};
+use super::{GIB, HOUR_MS, KIB, Key, MIB, MINUTE_MS, bytes, ms, things};
 use crate::record::RECORD_BYTES_MAX;
 
 const ACK: Kind = Kind::Word(&["memory", "durable", "delivered"]);
@@ -40,6 +40,15 @@ pub(in super::super) static STREAM_KEYS: &[Key<StreamDraft>] = &[
     Key::new("", "memory_floor_bytes", bytes(0, 1024 * GIB),
         "The memory that no other stream can take. Unset, it is an even part of a quarter of `memory.bytes_max`.",
         |stream| &mut stream.memory_floor_bytes),
+    Key::new("", "ingest_records_per_second", things(0, 1_000_000_000),
+        "The most records that are taken in a second. Over it, requests are answered 429 with `Retry-After`, calls of the Firehose API `ServiceUnavailableException`. Unset or 0, there is no limit.",
+        |stream| &mut stream.settings.ingest_limits.records_per_second),
+    Key::new("", "ingest_bytes_per_second", bytes(0, 1024 * GIB),
+        "The most raw bytes that are taken in a second, with delimiters. The same at the limit.",
+        |stream| &mut stream.settings.ingest_limits.bytes_per_second),
+    Key::new("", "ingest_burst_ms", ms(1, HOUR_MS),
+        "How much of these may come at once, as a time at the rate. A request that is larger than that is taken when nothing has come for as long, and the next ones wait until it is paid off.",
+        |stream| &mut stream.settings.ingest_limits.burst),
     Key::new("", "destination", Kind::Word(&["auto", "firehose", "kinesis"]),
         "Where records go: into the delivery stream (`firehose`), into the Kinesis data stream that it reads from (`kinesis`), or where the service says that its source is (`auto`).",
         |stream| &mut stream.declared.destination),

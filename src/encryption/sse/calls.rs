@@ -86,6 +86,16 @@ impl Calls {
         self.0.iter().filter(move |call| call.at_ms.saturating_add(DAY_MS) > now_ms)
     }
 
+    /// A call that lies more than a day in the future was made by a clock that was wrong: it counts from now on, and
+    /// not until that day comes.
+    pub(super) fn come_back(&mut self, now_ms: u64) {
+        for call in &mut self.0 {
+            if call.at_ms > now_ms.saturating_add(DAY_MS) {
+                call.at_ms = now_ms;
+            }
+        }
+    }
+
     fn forget(&mut self, now_ms: u64) {
         self.0.retain(|call| call.at_ms.saturating_add(DAY_MS) > now_ms);
     }
@@ -138,6 +148,17 @@ mod tests {
         assert_eq!(calls.own(3_000), Some(Own { count: 2, first_ms: 1_000, last_ms: 3_000 }));
         assert_eq!(calls.own(10).map(|own| own.count), Some(2));
         assert_eq!(calls.left(CallKind::Start, &Place::Firehose, 10), CALLS_PER_DAY - 3);
+    }
+
+    #[test]
+    fn a_call_that_a_wrong_clock_put_into_another_year_does_not_count_until_then() {
+        let mut calls = Calls::default();
+        calls.count(CallKind::Start, true, 365 * DAY_MS);
+        calls.count(CallKind::Stop, false, 365 * DAY_MS + 1);
+        calls.come_back(1_000);
+        assert_eq!(calls.own(1_000), Some(Own { count: 1, first_ms: 1_000, last_ms: 1_000 }));
+        assert_eq!(calls.left(CallKind::Start, &Place::Firehose, 1_000), CALLS_PER_DAY - 2);
+        assert_eq!(calls.left(CallKind::Start, &Place::Firehose, 1_000 + DAY_MS), CALLS_PER_DAY);
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub enum Key {
 /// The word for the service's own key.
 pub(super) const AWS_OWNED: &str = "aws-owned";
 
+/// The most bytes of the name of a key. Source: the service model of KMS.
+const KEY_BYTES_MAX: usize = 2048;
+
 /// The name that Kinesis has for its own key. Source: the service's API reference.
 pub(super) const KINESIS_OWN: &str = "alias/aws/kinesis";
 
@@ -64,6 +67,10 @@ impl Key {
     pub fn parse(text: &str) -> Result<Self, BadKey> {
         if text == AWS_OWNED {
             return Ok(Self::AwsOwned);
+        }
+        // Some come from applications, and all go into the log.
+        if text.len() > KEY_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(BadKey);
         }
         let is_arn = text.starts_with("arn:")
             && text.split(':').nth(2) == Some("kms")
@@ -158,5 +165,23 @@ impl Declared {
             || self.destination == Destination::Auto
             || self.manage.is_some()
             || self.asks_joins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_key_is_none() {
+        let arn = "arn:aws:kms:eu-west-1:111122223333:key/1";
+        let long = format!("{arn}{}", "x".repeat(KEY_BYTES_MAX));
+        for wrong in
+            ["", "key", "alias/", "arn:aws:s3:::b", &long, "alias/a\nb", "alias/\u{1b}[31m"]
+        {
+            assert_eq!(Key::parse(wrong), Err(BadKey), "{wrong:?}");
+        }
+        assert_eq!(Key::parse(arn), Ok(Key::Customer(arn.into())));
+        assert_eq!(Key::parse("aws-owned"), Ok(Key::AwsOwned));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -76,10 +76,14 @@ impl Store {
         let streams = streams.map(|(name, kept)| (name.to_string(), kept)).collect();
         let text = serde_json::to_vec(&Content { version: VERSION, streams })?;
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
-        fs::create_dir_all(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let fresh = path.with_extension("json.new");
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        // What a life that was killed has left there may be anything: it is neither opened nor followed.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&fresh, path)?;
@@ -130,6 +134,26 @@ mod tests {
             assert!(!below.join(NAME).exists(), "{wrong}");
         }
         assert!(below.join("streams.json.unusable").exists());
+    }
+
+    #[test]
+    fn whatever_lies_in_the_way_is_neither_waited_for_nor_followed() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("control");
+        let store = Store::new(Some(&below));
+        store.write(std::iter::empty()).unwrap();
+        assert_eq!(fs::metadata(&below).unwrap().permissions().mode() & 0o777, 0o700);
+        let (fresh, other) = (below.join("streams.json.new"), dir.path().join("other"));
+        let made = std::process::Command::new("mkfifo").arg(&fresh).status().unwrap();
+        assert!(made.success());
+        store.write(std::iter::empty()).unwrap();
+        fs::write(&other, "whole").unwrap();
+        symlink(&other, &fresh).unwrap();
+        store.write(std::iter::empty()).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "whole");
+        fs::create_dir(&fresh).unwrap();
+        assert!(store.write(std::iter::empty()).is_err());
     }
 
     #[test]

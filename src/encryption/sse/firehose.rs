@@ -53,6 +53,11 @@ impl Firehose {
         Ok(Self { way: Way::new(&config.upstream, connect, attempt, client)? })
     }
 
+    /// The way itself, beside which another service is reached.
+    pub(super) const fn way(&self) -> &Way<Client> {
+        &self.way
+    }
+
     /// `DescribeDeliveryStream`.
     pub(super) async fn describe(&self, stream: &StreamName) -> Result<DeliveryStream, CallError> {
         let describe = async |client: &Client| {

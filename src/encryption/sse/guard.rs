@@ -74,16 +74,6 @@ impl Guard {
         }
     }
 
-    /// The records go into another stream from now on, of which nobody has said anything.
-    pub(super) const fn renew(&mut self, now: Instant) {
-        self.stand = Stand::Unknown;
-        self.since = now;
-        self.confirmed_at = None;
-        self.denied_at = None;
-        self.contradictions = 0;
-        self.is_silent = false;
-    }
-
     pub(super) const fn stand(&self) -> Stand {
         self.stand
     }
@@ -98,6 +88,11 @@ impl Guard {
         self.contradictions > 0
     }
 
+    /// How often in a row answers have denied what the service says.
+    pub(super) const fn contradictions(&self) -> u32 {
+        self.contradictions
+    }
+
     /// Whether the last try was answered without a flag.
     pub(super) const fn is_silent(&self) -> bool {
         self.is_silent
@@ -109,6 +104,14 @@ impl Guard {
             Stand::Settling { until } => Some(until),
             Stand::Unknown | Stand::Plain | Stand::Trying | Stand::Proven => None,
         }
+    }
+
+    /// It is another stream from now on, or none: what was known says nothing of it.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.confirmed_at = None;
+        self.denied_at = None;
+        self.contradictions = 0;
+        self.become_(Stand::Unknown, now);
     }
 
     /// Time has passed.
@@ -169,18 +172,22 @@ impl Guard {
             // Until the settle time is over it may be both.
             (Stand::Settling { .. }, _)
             | (Stand::Unknown | Stand::Plain | Stand::Proven, Flag::Absent)
-            | (Stand::Plain, Flag::Plain)
-            | (Stand::Proven, Flag::Encrypted) => {}
+            | (Stand::Plain, Flag::Plain) => {}
+            // One that only lasts a moment is no agreement: the next one may deny it again.
+            (Stand::Proven, Flag::Encrypted) => {
+                if now.saturating_duration_since(self.since) >= self.proof_holds {
+                    self.contradictions = 0;
+                }
+            }
             (Stand::Trying, Flag::Absent) => self.is_silent = true,
             (Stand::Unknown | Stand::Plain | Stand::Trying, Flag::Encrypted) => {
-                self.contradictions = 0;
                 self.become_(Stand::Proven, now);
             }
-            (Stand::Trying, Flag::Plain) => {
+            (Stand::Trying | Stand::Proven, Flag::Plain) => {
                 self.contradictions = self.contradictions.saturating_add(1);
                 self.become_(Stand::Plain, now);
             }
-            (Stand::Unknown | Stand::Proven, Flag::Plain) => self.become_(Stand::Plain, now),
+            (Stand::Unknown, Flag::Plain) => self.become_(Stand::Plain, now),
         }
     }
 
@@ -381,12 +388,39 @@ mod tests {
             guard.tick(now);
             assert_eq!(guard.stand(), Stand::Trying);
             guard.answered(Flag::Plain, now, now);
-            assert!(guard.is_contradicted());
+            assert!(guard.contradictions() > 0);
             now += SECOND;
         }
         assert_eq!(waits, [SETTLE, SETTLE * 2, SETTLE * 4, SETTLE * 4, SETTLE * 4]);
         guard.described(Sse::Disabled, now, now);
-        assert!(!guard.is_contradicted(), "the service says the same now");
+        assert_eq!(guard.contradictions(), 0, "the service says the same now");
+    }
+
+    #[test]
+    fn answers_that_say_now_this_and_now_that_make_the_next_try_later_too() {
+        let start = Instant::now();
+        let mut guard = Guard::new(start, SETTLE, SETTLE * 4, HOLDS);
+        let mut now = start;
+        let mut waits = Vec::new();
+        let mut try_it = |guard: &mut Guard, proven: Duration| {
+            guard.described(Sse::Enabled, now, now);
+            let until = guard.due_at().unwrap();
+            waits.push(until - now);
+            guard.tick(until);
+            guard.answered(Flag::Encrypted, until, until);
+            now = until + proven;
+            guard.answered(Flag::Encrypted, now, now);
+            assert_eq!(guard.stand(), Stand::Proven);
+            guard.answered(Flag::Plain, now, now);
+            assert_eq!(guard.stand(), Stand::Plain);
+            now += SECOND;
+        };
+        for _ in 0..3 {
+            try_it(&mut guard, SECOND);
+        }
+        try_it(&mut guard, HOLDS);
+        try_it(&mut guard, SECOND);
+        assert_eq!(waits, [SETTLE, SETTLE * 2, SETTLE * 4, SETTLE * 4, SETTLE * 2]);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What is kept of a stream over a restart: the calls of the day, and where its records went. Plain data.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::calls::Calls;
-use super::observed::Place;
+use super::declared::Destination;
+use super::observed::{Place, RECORD_BYTES_DEFAULT};
 
 /// What is kept of a stream over a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,19 @@ pub(super) struct Kept {
 pub(super) enum KeptRoute {
     Firehose,
     Kinesis { id: String, record_bytes_max: usize },
+}
+
+impl Kept {
+    /// Where the records go until the service was asked.
+    pub(super) fn place(&self, destination: &Destination) -> Option<Place> {
+        match destination {
+            Destination::Auto => self.route.clone().map(KeptRoute::place),
+            Destination::Firehose => Some(Place::Firehose),
+            Destination::Kinesis(id) => {
+                Some(Place::Kinesis { id: Arc::clone(id), record_bytes_max: RECORD_BYTES_DEFAULT })
+            }
+        }
+    }
 }
 
 impl KeptRoute {

@@ -9,9 +9,10 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{EncryptionType, StreamDescriptionSummary};
 
 use super::Config;
-use super::declared::{KINESIS_OWN, Key};
+use super::declared::{Declared, Destination, KINESIS_OWN, Key};
+use super::firehose::Firehose;
 use super::observed::{Observed, RECORD_BYTES_DEFAULT, Sse};
-use crate::aws::{BadUpstream, CallError, ShortAnswers, Upstream, Way, failure};
+use crate::aws::{BadUpstream, CallError, ShortAnswers, Way, failure};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -33,15 +34,19 @@ pub(super) struct DataStream {
 }
 
 impl Kinesis {
-    /// A client that has asked for nothing yet.
+    /// A client that has asked for nothing yet, and goes out where that of Firehose does.
     ///
     /// # Errors
-    /// When the proxy, the CA file or the endpoint of the configuration can not be used.
-    pub(super) fn new(config: &Config) -> Result<Self, BadUpstream> {
-        let (connect, attempt) = (config.connect_timeout, config.attempt_timeout);
-        let upstream =
-            Upstream { endpoint: config.kinesis_endpoint.clone(), ..config.upstream.clone() };
-        Ok(Self { way: Way::new(&upstream, connect, attempt, client)? })
+    /// When the endpoint of the configuration can not be used, or a stream goes by a data stream and there are no
+    /// certificates to trust the service by. Where none is known to, it is soon enough to say so when one does.
+    pub(super) fn new(config: &Config, firehose: &Firehose) -> Result<Self, BadUpstream> {
+        let way = firehose.way().beside(config.kinesis_endpoint.clone(), client)?;
+        let is_declared =
+            |declared: &Declared| matches!(declared.destination, Destination::Kinesis(_));
+        if config.streams.values().chain([&config.others]).any(is_declared) {
+            way.check()?;
+        }
+        Ok(Self { way })
     }
 
     /// `DescribeStreamSummary`.
@@ -131,7 +136,8 @@ fn read(summary: &StreamDescriptionSummary) -> DataStream {
     let kib = summary.max_record_size_in_kib().and_then(|kib| usize::try_from(kib).ok());
     DataStream {
         status: status.into(),
-        record_bytes_max: kib.map_or(RECORD_BYTES_DEFAULT, |kib| kib.saturating_mul(1024)),
+        // No stream takes less: an answer that says so is not to cost the records that are larger.
+        record_bytes_max: kib.unwrap_or_default().saturating_mul(1024).max(RECORD_BYTES_DEFAULT),
         observed: Observed {
             sse,
             key: summary.key_id().filter(|_| is_on).map(key_of),
@@ -173,6 +179,24 @@ mod tests {
         assert_eq!((updating.sse, updating.is_changeable), (Sse::Enabling, false));
         let plain = read(&summary(StreamStatus::Updating, None)).observed;
         assert_eq!((plain.sse, plain.is_changeable), (Sse::Disabled, false));
+    }
+
+    #[test]
+    fn no_answer_makes_a_data_stream_take_less_than_every_one_does() {
+        for kib in [Some(0), Some(-1), Some(1), None] {
+            let summary = StreamDescriptionSummary::builder()
+                .stream_name("d")
+                .stream_arn("arn:aws:kinesis:us-east-1:1:stream/d")
+                .stream_status(StreamStatus::Active)
+                .retention_period_hours(24)
+                .stream_creation_timestamp(aws_sdk_kinesis::primitives::DateTime::from_secs(0))
+                .set_enhanced_monitoring(Some(Vec::new()))
+                .open_shard_count(1)
+                .set_max_record_size_in_kib(kib)
+                .build()
+                .unwrap();
+            assert_eq!(read(&summary).record_bytes_max, RECORD_BYTES_DEFAULT, "{kib:?}");
+        }
     }
 
     #[test]

@@ -20,9 +20,9 @@ use super::calls::{CallKind, Calls};
 use super::declared::{Declared, Destination, Policy, Target};
 use super::guard::{Guard, Stand};
 use super::kept::{Kept, KeptRoute};
-use super::observed::{Description, Place, RECORD_BYTES_DEFAULT};
-use super::owner::{Now, Outcome, Owner, Pace, Wish};
-use super::trouble::Trouble;
+use super::observed::{Description, Place};
+use super::owner::{Now, Outcome, Owner, Wish};
+use super::trouble::{Class, Trouble};
 use super::waits::Waits;
 use super::words;
 use crate::gate::{DataStream, Doubt, Flag, Guidance, Joins, Passage, Proof, Route, Seen};
@@ -32,9 +32,6 @@ const ROUTE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest time after the start in which a stream whose route was kept is asked about again.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
-
-/// The wait between two calls that nobody asked for is so many of the shortest waits between two looks.
-const PACE_PER_POLL: u32 = 30;
 
 /// See the module.
 #[derive(Debug)]
@@ -88,13 +85,7 @@ impl Machine {
         now: Instant,
         mut random: fastrand::Rng,
     ) -> Self {
-        let default_place = match &declared.destination {
-            Destination::Auto => kept.route.map(KeptRoute::place),
-            Destination::Firehose => Some(Place::Firehose),
-            Destination::Kinesis(id) => {
-                Some(Place::Kinesis { id: Arc::clone(id), record_bytes_max: RECORD_BYTES_DEFAULT })
-            }
-        };
+        let default_place = kept.place(&declared.destination);
         let records_wait = default_place.is_none() || declared.policy == Policy::Require;
         let describe_at = if records_wait || declared.manage.is_some() {
             Some(now)
@@ -104,13 +95,9 @@ impl Machine {
             let within = FIRST_LOOK_MAX.min(config.watch_interval);
             Some(now + within.mul_f64(random.f64()))
         };
-        let pace = Pace {
-            min: config.poll_min.saturating_mul(PACE_PER_POLL),
-            calls_max: config.calls_max,
-        };
         let mut machine = Self {
             guard: Guard::new(now, config.settle, config.poll_max, config.proof_holds),
-            owner: Owner::new(declared.manage.clone(), pace),
+            owner: Owner::new(declared.manage.clone(), Waits::pace(config)),
             calls: kept.calls,
             place: default_place,
             is_assumed: false,
@@ -161,14 +148,18 @@ impl Machine {
 
     /// What is to be kept over a restart.
     pub(super) fn kept(&self) -> Kept {
-        let place = self.description.as_ref().map(|(description, _)| &description.place);
-        let route = place.and_then(KeptRoute::of);
+        let described = self.description.as_ref().map(|(description, _)| &description.place);
+        // What was kept is kept on while the service can not be asked.
+        let is_kept = self.declared.destination == Destination::Auto && !self.is_assumed;
+        let before = self.place.as_ref().filter(|_| is_kept);
+        let route = described.or(before).and_then(KeptRoute::of);
         Kept { route, calls: self.calls.clone() }
     }
 
     /// What is to be done now. What it says to do is under way then. Nothing is asked unless `may_ask`.
     pub(super) fn next(&mut self, now: Now, may_ask: bool) -> Action {
         self.guard.tick(now.at);
+        self.calls.come_back(now.unix_ms);
         let is_late = now.at.saturating_duration_since(self.opened_at) >= ROUTE_WAIT_MAX;
         if self.place.is_none() && is_late {
             self.assume();
@@ -213,6 +204,7 @@ impl Machine {
         now: Instant,
     ) -> Option<Outcome> {
         let asked_at = self.asking.take()?;
+        self.owner.answer_took(now.saturating_duration_since(asked_at));
         let mut outcome = None;
         match result {
             Ok(description) => {
@@ -222,11 +214,10 @@ impl Machine {
                 self.looks = if is_same { self.looks.saturating_add(1) } else { 0 };
                 self.trouble = None;
                 self.is_assumed = false;
-                if self.place.as_ref().is_some_and(|place| !place.is_same(&description.place)) {
-                    // What answers said was said of another stream.
-                    self.guard.renew(now);
-                }
                 if self.place.as_ref() != Some(&description.place) {
+                    if self.place.as_ref().is_some_and(|place| !place.is_same(&description.place)) {
+                        self.guard.forget(now);
+                    }
                     self.place = Some(description.place.clone());
                     self.doubtful_looks = 0;
                 }
@@ -238,6 +229,10 @@ impl Machine {
             Err(trouble) => {
                 self.looks = self.looks.saturating_add(1);
                 outcome = self.owner.fail_order(&trouble);
+                if trouble.class == Class::NotFound {
+                    // One that is made again under its name is another stream.
+                    self.guard.forget(now);
+                }
                 self.trouble = Some(trouble);
                 if self.place.is_none() {
                     self.assume();
@@ -326,7 +321,7 @@ impl Machine {
     }
 
     fn ask_soon(&mut self, now: Instant) {
-        let wait = self.waits.poll_min.mul_f64(self.random.f64());
+        let wait = self.waits.after_denial(self.guard.contradictions(), &mut self.random);
         self.ask_by(now + wait);
     }
 

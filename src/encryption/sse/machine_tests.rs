@@ -1,7 +1,7 @@
 //! One stream under control, from its start on: what the gate is told, and when the service is asked.
 
 use super::super::declared::Key;
-use super::super::observed::{Observed, Sse};
+use super::super::observed::{Observed, RECORD_BYTES_DEFAULT, Sse};
 use super::super::status::State;
 use super::super::trouble::Class;
 use super::*;
@@ -346,4 +346,81 @@ fn where_encryption_is_not_required_what_answers_say_is_heard_all_the_same() {
         desk.run(SECOND * 60, || Ok(description(Sse::Enabled)));
         assert_eq!(words::state(&desk.machine), state);
     }
+}
+
+fn described_at(place: Place) -> Result<Description, Trouble> {
+    Ok(Description { place, ..description(Sse::Enabled) })
+}
+
+fn data_stream(id: &str, record_bytes_max: usize) -> Place {
+    Place::Kinesis { id: id.into(), record_bytes_max }
+}
+
+#[test]
+fn what_answers_of_one_stream_confirmed_opens_no_other() {
+    let elsewhere = || described_at(data_stream("d", RECORD_BYTES_DEFAULT));
+    let mut desk = Desk::proven();
+    // The next look comes within one and a half watch intervals.
+    desk.run(SECOND * 5_400 - SECOND, elsewhere);
+    desk.run(SECOND, elsewhere);
+    assert!(matches!(desk.machine.guidance().route, Route::Kinesis(_)));
+    assert_ne!(*desk.passage(), Passage::Open, "nothing has confirmed the data stream");
+    desk.run(SECOND * 10, elsewhere);
+    assert_eq!(*desk.passage(), Passage::Half);
+    let epoch = desk.epoch();
+    desk.answered(Flag::Encrypted, epoch);
+    assert_eq!(*desk.passage(), Passage::Open);
+    // The same one, which takes larger records now.
+    desk.run(SECOND * 5_400, || described_at(data_stream("d", 2 * RECORD_BYTES_DEFAULT)));
+    assert_eq!(*desk.passage(), Passage::Open);
+    assert!(desk.epoch() > epoch);
+}
+
+#[test]
+fn a_stream_that_is_gone_is_not_known_to_be_encrypted_when_one_of_its_name_comes_back() {
+    let mut desk = Desk::proven();
+    desk.run(SECOND * 5_400, || Err(trouble(Class::NotFound)));
+    assert!(desk.is_closed());
+    desk.run(SECOND * 600, || Ok(description(Sse::Disabled)));
+    assert!(desk.is_closed());
+    let mut desk = Desk::proven();
+    desk.run(SECOND * 5_400, || Err(trouble(Class::Operator)));
+    assert_eq!(*desk.passage(), Passage::Open, "answers go on confirming it");
+}
+
+#[test]
+fn where_records_went_is_kept_while_the_service_can_not_be_asked() {
+    let kept = Kept {
+        route: KeptRoute::of(&data_stream("d", RECORD_BYTES_DEFAULT)),
+        calls: Calls::default(),
+    };
+    let mut desk = Desk::kept(declared(Policy::Report), kept.clone(), 7);
+    assert_eq!(desk.machine.kept(), kept);
+    desk.run(SECOND * 120, || Err(trouble(Class::Operator)));
+    assert_eq!(desk.machine.kept(), kept);
+    let mut desk = Desk::new(declared(Policy::Report));
+    desk.run(SECOND * 120, || Err(trouble(Class::Operator)));
+    assert!(desk.machine.is_assumed());
+    assert_eq!(desk.machine.kept().route, None, "what is assumed is not kept");
+}
+
+#[test]
+fn an_owner_acts_on_what_a_slow_service_says() {
+    let manage = Some(Target::Encrypted(Key::AwsOwned));
+    let mut desk = Desk::new(Declared { manage, ..declared(Policy::Require) });
+    for _ in 0..100 {
+        match desk.machine.next(desk.now, true) {
+            Action::Describe => {
+                desk.pass(SECOND * 8);
+                desk.machine.described(Ok(description(Sse::Disabled)), desk.now.at);
+            }
+            Action::Nothing(until) => {
+                let wait = until.expect("it is to be asked again") - desk.now.at;
+                desk.pass(wait.max(Duration::from_millis(1)));
+            }
+            Action::Call(kind, ..) => return assert_eq!(kind, CallKind::Start),
+            Action::Tell(outcome) => panic!("{outcome:?}"),
+        }
+    }
+    panic!("it never acts");
 }

@@ -37,16 +37,17 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Whether it is the same stream, whatever it takes.
+    /// Whether it is the same stream, whatever it takes now.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Kinesis { id: one, .. }, Self::Kinesis { id: other, .. }) => one == other,
-            (one, other) => one == other,
+            (Self::Kinesis { id, .. }, Self::Kinesis { id: other, .. }) => id == other,
+            _ => self == other,
         }
     }
 }
 
-/// The most bytes of a data stream's record with its key, when nobody said otherwise. Source: the service.
+/// The most bytes of a data stream's record with its key, when nobody said otherwise, and the least that any takes.
+/// Source: the service.
 pub(super) const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
 
 /// The encryption of a stream, as the service says it.

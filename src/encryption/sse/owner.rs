@@ -53,7 +53,7 @@ const LIMIT_WAIT_MIN: Duration = Duration::from_secs(60 * 60);
 /// The longest such wait.
 const LIMIT_WAIT_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// How old what was seen may be for a call to be made on it.
+/// How old what was seen may be for a call to be made on it, besides the time that the answer took.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -74,6 +74,8 @@ pub(super) struct Owner {
     limits_in_row: u32,
     /// Why the last call came to nothing.
     trouble: Option<Trouble>,
+    /// How long the service took to say how it stands.
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -138,7 +140,13 @@ impl Owner {
             limited_until: None,
             limits_in_row: 0,
             trouble: None,
+            took: Duration::ZERO,
         }
+    }
+
+    /// The service took so long to say how it stands. A slow one is not one that can not be believed.
+    pub(super) const fn answer_took(&mut self, time: Duration) {
+        self.took = time;
     }
 
     /// What this process sees to.
@@ -207,7 +215,7 @@ impl Owner {
         if let Some(until) = self.not_before(kind, place, calls, now) {
             return Wish::Nothing(Some(until));
         }
-        let is_fresh = now.at.saturating_duration_since(asked_at) <= FRESH;
+        let is_fresh = now.at.saturating_duration_since(asked_at) <= FRESH + self.took;
         match self.noticed_at {
             Some(noticed) if is_fresh && asked_at >= noticed => Wish::Call(kind, target.clone()),
             _ => {

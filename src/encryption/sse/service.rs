@@ -31,7 +31,8 @@ impl Service {
     /// # Errors
     /// When the proxy, the CA file or an endpoint of the configuration can not be used.
     pub(super) fn new(config: &Config) -> Result<Self, BadUpstream> {
-        Ok(Self { firehose: Firehose::new(config)?, kinesis: Kinesis::new(config)? })
+        let firehose = Firehose::new(config)?;
+        Ok(Self { kinesis: Kinesis::new(config, &firehose)?, firehose })
     }
 
     /// Asks where the records of a stream go, and how it is encrypted there.

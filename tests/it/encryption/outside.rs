@@ -95,23 +95,23 @@ fn nothing_leaves_while_encryption_is_switched_off_and_on_from_outside_and_a_wat
 }
 
 /// When the gate became half open, in ms.
-fn tries(pipe: &Pipe) -> Vec<i64> {
+fn tries(pipe: &Pipe) -> Vec<f64> {
     let at = |line: &Value| ms(line["timestamp"].as_str().unwrap());
     pipe.log_lines("the gate is half open").iter().map(at).collect()
 }
 
-/// The milliseconds of a day that a time stamp says.
-fn ms(timestamp: &str) -> i64 {
+/// The milliseconds of the day that a time stamp says.
+fn ms(timestamp: &str) -> f64 {
     let clock = timestamp.split('T').nth(1).unwrap().trim_end_matches('Z');
-    let mut parts = clock.split(':').map(|part| part.parse::<f64>().unwrap());
-    let mut next = || parts.next().unwrap();
-    let seconds = next() * 3_600.0 + next() * 60.0 + next();
-    (seconds * 1_000.0).round() as i64
+    let parts = clock.split(':').map(|part| part.parse::<f64>().unwrap());
+    parts.fold(0.0, |sum, part| sum * 60.0 + part) * 1_000.0
 }
+
+const DAY_MS: f64 = 24.0 * 60.0 * 60.0 * 1_000.0;
 
 #[test]
 fn answers_that_deny_what_the_service_says_cost_one_record_each_and_ever_more_seldom() {
-    const SETTLE_MS: i64 = 100;
+    const SETTLE_MS: u32 = 100;
     let scene = Scene::encrypted();
     let setup = scene
         .setup()
@@ -130,9 +130,10 @@ fn answers_that_deny_what_the_service_says_cost_one_record_each_and_ever_more_se
     assert!((1.0..=REQUESTS_IN_FLIGHT_MAX as f64).contains(&at_first), "{at_first} answers");
     assert!(unencrypted - tried <= LEAVES_MAX as f64, "one record each: {unencrypted}");
     assert!(unencrypted >= at_first + tried);
-    let waits: Vec<i64> = tries.windows(2).skip(1).map(|pair| pair[1] - pair[0]).collect();
+    let wait = |pair: &[f64]| (pair[1] - pair[0]).rem_euclid(DAY_MS);
+    let waits: Vec<f64> = tries.windows(2).skip(1).map(wait).collect();
     for (wait, doublings) in waits.iter().zip(1..) {
-        assert!(*wait >= SETTLE_MS << doublings, "ever later: {waits:?}");
+        assert!(*wait >= f64::from(SETTLE_MS << doublings), "ever later: {waits:?}");
     }
     let why = shown(&pipe)["gate_reason"].as_str().unwrap().to_owned();
     assert!(why.contains("its answers say that records are not"), "{why}");
@@ -162,7 +163,8 @@ pub fn says_nothing(kind: Kind) {
     wait_until("it is asked with a few records", || evidence(&pipe, "unverified") >= 4.0);
     posting.goes_on(200);
     let Left { records, requests, .. } = scene.left();
-    assert_eq!(records, requests, "one record at a time");
+    // A request is counted when it comes, and its record when it is written.
+    assert!(records <= requests && requests <= records + 1, "one record at a time");
     let shown = shown(&pipe);
     assert_eq!((&shown["gate"], &shown["state"]), (&json!("half"), &json!("enabled")));
     assert!(shown["detail"].as_str().unwrap().contains("answers say nothing of it"), "{shown}");
@@ -191,8 +193,9 @@ fn when_answers_say_nothing_any_more_in_the_middle_of_a_run_one_record_at_a_time
     let before = scene.left();
     posting.goes_on(100);
     let after = scene.left();
-    let at_a_time = after.records - before.records;
-    assert_eq!(at_a_time, after.requests - before.requests, "one record at a time");
+    let (records, requests) = (after.records - before.records, after.requests - before.requests);
+    // A request is counted when it comes, and its record when it is written.
+    assert!(records.abs_diff(requests) <= 1, "one record at a time: {records} in {requests}");
     let reason = pipe.stream("demo")["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("no answer has confirmed the encryption of late"), "{reason}");
 

@@ -198,7 +198,10 @@ impl Scene {
     #[track_caller]
     pub fn is_shut(&self, pipe: &Pipe, posting: &Posting) -> Left {
         let is_quiet = || {
-            gate(pipe) == "closed" && pipe.stream("demo")["requests_in_flight"].as_u64() == Some(0)
+            let in_flight = pipe.stream("demo")["requests_in_flight"].as_u64();
+            // That it is closed at its beginning is counted a moment later.
+            let is_counted = gate_changes(pipe, "gate=\"closed\"") > 0.0;
+            gate(pipe) == "closed" && is_counted && in_flight == Some(0)
         };
         wait_until("the gate is closed and nothing is under way", || is_quiet() && is_quiet());
         let (before, changes) = (self.left(), gate_changes(pipe, ""));
