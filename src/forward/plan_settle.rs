@@ -24,11 +24,12 @@ impl Plan {
         fate: impl Fn(usize) -> Fate,
         mut again_at: impl FnMut(u32) -> Instant,
     ) -> Settlement {
-        self.inquest_in_flight -= usize::from(request.is_inquest);
+        let Request { picks, is_inquest, blobs, .. } = request;
+        self.inquest_in_flight -= usize::from(is_inquest);
         let mut settlement = Settlement::default();
         let mut suspects: BTreeMap<usize, Vec<Pick>> = BTreeMap::new();
         let (mut place, mut all_put) = (0, 0);
-        for (id, run) in runs(&request.picks) {
+        for (id, run) in runs(&picks) {
             let (mut put, mut again) = (0, 0);
             let mut numbers = Vec::new();
             let is_noted = self.is_noted(id);
@@ -52,7 +53,8 @@ impl Plan {
                     }
                     Fate::Suspect => {
                         self.shift(*pick, State::Suspect);
-                        suspects.entry(request.entry_of(place)).or_default().push(*pick);
+                        let entry = blobs.as_ref().map_or(place, |blobs| blobs.entry_of(place));
+                        suspects.entry(entry).or_default().push(*pick);
                     }
                 }
                 place += 1;

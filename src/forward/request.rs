@@ -83,8 +83,7 @@ impl Request {
 
     /// The entry of the answer that is about the record at this place.
     pub(super) fn entry_of(&self, place: usize) -> usize {
-        let of = self.blobs.as_ref().and_then(|blobs| blobs.of.get(place));
-        of.map_or(place, |blob| usize::from(*blob))
+        self.blobs.as_ref().map_or(place, |blobs| blobs.entry_of(place))
     }
 
     /// How many records the entry at this place is about.
@@ -137,6 +136,11 @@ impl Request {
 }
 
 impl Blobs {
+    /// The blob of the record at this place.
+    pub(super) fn entry_of(&self, place: usize) -> usize {
+        self.of.get(place).map_or(place, |blob| usize::from(*blob))
+    }
+
     /// What they are in bytes, all together.
     pub(super) fn bytes(&self) -> usize {
         self.blobs.iter().map(|blob| blob.bytes).sum()

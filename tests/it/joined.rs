@@ -39,7 +39,7 @@ fn is_billed_right(pipe: &Pipe, upstream: &Upstream, records: usize) {
     assert!(metric("blobs_delivered") * 5.0 < records as f64, "{}", metric("blobs_delivered"));
     let shown = &pipe.stream("demo")["aggregate"];
     assert_eq!((&shown["joins"], &shown["records"]), (&json!(true), &json!(records)));
-    assert_eq!(shown["bytes_saved"], json!(metric("bytes_saved") as u64));
+    assert_eq!(shown["bytes_saved"].as_f64(), Some(metric("bytes_saved")));
 }
 
 #[test]
