@@ -75,7 +75,11 @@ pub(crate) async fn run(args: &Args) -> Result<Results, Fault> {
 /// One round with a process of its own.
 async fn measure(args: &Args, record_bytes: usize, aggregate: &str) -> Result<Cost, Fault> {
     let (_sink_actor, sink) = Actor::server("sink", &[]).await?;
-    let config = format!("{}aggregate = \"{aggregate}\"\n", pipe::in_memory(sink));
+    // The sink knows nothing but puts.
+    let own = format!(
+        "aggregate = \"{aggregate}\"\ndestination = \"firehose\"\nencryption = \"ignore\"\n"
+    );
+    let config = format!("{}{own}", pipe::in_memory(sink));
     let mut pipe = Pipe::start(&config).await?;
     let records = if args.pace.is_some() { 1 } else { RECORDS };
     let shape = Shape { name: "cost", title: "cost", record_bytes: record_bytes - 1, records };
