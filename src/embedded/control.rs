@@ -37,7 +37,7 @@ use super::journal::{Entry, Journal};
 use super::kinesis::{sequence_text, shard_id};
 use super::quota::{Buckets, Quota};
 use super::service::Service;
-use super::sse_control::{Commanded, Of};
+use super::sse_control::Of;
 use super::state::{Kms, Shared, State, unix_ms};
 use super::streams::Stream;
 use super::wire::Answer;
@@ -144,19 +144,13 @@ fn encryption(
     let stream = state.streams.get_mut(name).ok_or_else(|| no_stream(name))?;
     let mut commanded = stream.commanded;
     let mut definition = stream.definition.clone();
-    match *method {
-        Method::GET => {}
-        Method::PUT => {
-            let direct_put = definition.source.check_direct_put();
-            direct_put.map_err(|_| {
-                let reason = format!("{name} has no encryption of its own: its source has");
-                Refused(StatusCode::CONFLICT, reason)
-            })?;
-            let done = commanded.command(body, Of::DeliveryStream, &mut definition.sse);
-            done.map_err(Refused::bad)?;
-        }
-        Method::DELETE => commanded = Commanded::default(),
-        _ => return Err(nothing_here()),
+    if *method == Method::PUT && definition.source.check_direct_put().is_err() {
+        let reason = format!("{name} has no encryption of its own: its source has");
+        return Err(Refused(StatusCode::CONFLICT, reason));
+    }
+    let asked = commanded.asked(method, body, Of::DeliveryStream, &mut definition.sse);
+    if !asked.map_err(Refused::bad)? {
+        return Err(nothing_here());
     }
     let shown = commanded.shown(Of::DeliveryStream, &mut definition.sse, &rule);
     if *method != Method::GET {

@@ -22,7 +22,7 @@ use super::kinesis::arn_of;
 use super::kinesis::streams::DataStream;
 use super::quota::{Buckets, Quota};
 use super::service::Service;
-use super::sse_control::{Commanded, Of};
+use super::sse_control::Of;
 use super::state::{State, unix_ms};
 
 /// What a shard takes in a second.
@@ -102,14 +102,9 @@ fn encryption(
     let stream = state.kinesis.streams.get_mut(name).ok_or_else(|| no_stream(name))?;
     let mut commanded = stream.commanded;
     let mut definition = stream.definition.clone();
-    match *method {
-        Method::GET => {}
-        Method::PUT => {
-            let done = commanded.command(body, Of::DataStream, &mut definition.sse);
-            done.map_err(Refused::bad)?;
-        }
-        Method::DELETE => commanded = Commanded::default(),
-        _ => return Err(nothing_here()),
+    let asked = commanded.asked(method, body, Of::DataStream, &mut definition.sse);
+    if !asked.map_err(Refused::bad)? {
+        return Err(nothing_here());
     }
     let shown = commanded.shown(Of::DataStream, &mut definition.sse, &rule);
     if *method != Method::GET {

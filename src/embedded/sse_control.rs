@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -100,6 +101,24 @@ impl Commanded {
             Some(Flag::False) => Some(false),
             Some(Flag::True) => Some(true),
         }
+    }
+
+    /// Does what is asked with `method`: looks, commands, or gives everything back to the rule. Says whether that is
+    /// one of the methods.
+    pub(super) fn asked(
+        &mut self,
+        method: &Method,
+        json: &[u8],
+        of: Of,
+        sse: &mut Sse,
+    ) -> Result<bool, String> {
+        match *method {
+            Method::GET => {}
+            Method::PUT => self.command(json, of, sse)?,
+            Method::DELETE => *self = Self::default(),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Does what `json` commands; when it is refused nothing has changed.

@@ -9,6 +9,7 @@
 //! forwarder a [`Gate`](crate::gate::Gate).
 
 pub mod keys;
+mod running;
 pub mod sse;
 #[cfg(test)]
 mod testing;

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::request::{Bounds, Fate, Request, Verdict};
 use super::sink::Sink;
 use super::stub::{Put, Reply, Stub};
-use super::tests::{Rig, block_on, config, numbered};
+use super::tests::{Rig, config, numbered};
 use super::*;
 use crate::embedded::kpl;
 use crate::gate::{Guidance, Joins, gate};
@@ -388,18 +388,7 @@ fn a_receipt_has_the_id_of_the_blob_that_its_record_went_in() {
     entry.commit();
     batcher.close();
     rig.outlet.hand_over(batcher.take_closed().unwrap());
-    let book = rig.book.clone();
-    let outcome = block_on(async move {
-        let listen = async {
-            loop {
-                book.listen().await
-            }
-        };
-        tokio::select! {
-            outcome = receipt => outcome,
-            () = listen => unreachable!(),
-        }
-    });
+    let outcome = rig.outcome(receipt);
     let Outcome::Delivered(delivered) = outcome else { panic!("{outcome:?}") };
     let ids: Vec<&str> = delivered.iter().map(|one| &*one.record_id).collect();
     let id = |blob: &str| format!("id-{blob}");

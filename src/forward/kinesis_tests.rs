@@ -108,19 +108,7 @@ fn the_type_of_the_encryption_is_the_flag_and_the_shard_and_the_number_are_the_i
         entry.commit();
         batcher.close();
         rig.outlet.hand_over(batcher.take_closed().unwrap());
-        let book = rig.book.clone();
-        let outcome = block_on(async move {
-            let listen = async {
-                loop {
-                    book.listen().await
-                }
-            };
-            tokio::select! {
-                outcome = receipt => outcome,
-                () = listen => unreachable!(),
-                () = tokio::time::sleep(SOON) => panic!("no receipt"),
-            }
-        });
+        let outcome = rig.outcome(receipt);
         let Outcome::Delivered(delivered) = outcome else { panic!("{outcome:?}") };
         assert_eq!((&*delivered[0].record_id, delivered[0].encrypted), ("shardId-07:4711", flag));
         assert_eq!(post.keeper.seen().records(Flag::of(flag)), 1);

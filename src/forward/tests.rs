@@ -11,7 +11,9 @@ use crate::aws::Credentials;
 use crate::embedded::{self, Emulator, Faults};
 use crate::gate::Gates;
 use crate::pipeline::testing::{batch_of, lane, limits};
-use crate::pipeline::{Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, handoff, post};
+use crate::pipeline::{
+    Batcher, Book, ChunkPool, Lane, Outcome, Outlet, Piece, Receipt, handoff, post,
+};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -60,6 +62,23 @@ impl Rig {
         let forward = Forward::start_with(config, intake, post, spool, gates).unwrap();
         let book = Book::new(boxes.remove(0));
         Self { forward, outlet: outlets.remove(0), lane, book }
+    }
+
+    /// What becomes of the records that somebody waits for.
+    pub(super) fn outcome(&self, receipt: Receipt) -> Outcome {
+        let book = self.book.clone();
+        block_on(async move {
+            let listen = async {
+                loop {
+                    book.listen().await
+                }
+            };
+            tokio::select! {
+                outcome = receipt => outcome,
+                () = listen => unreachable!(),
+                () = tokio::time::sleep(SOON) => panic!("no receipt"),
+            }
+        })
     }
 
     pub(super) fn send<T: AsRef<[u8]>>(&mut self, records: &[T]) {
@@ -190,19 +209,7 @@ fn a_receipt_gets_the_services_id_of_its_own_record() {
     batcher.close();
     rig.lane.await_settled();
     rig.outlet.hand_over(batcher.take_closed().unwrap());
-    let book = rig.book.clone();
-    let delivered = block_on(async move {
-        let listen = async {
-            loop {
-                book.listen().await
-            }
-        };
-        tokio::select! {
-            outcome = receipt => outcome,
-            () = listen => unreachable!(),
-            () = tokio::time::sleep(SOON) => panic!("no receipt"),
-        }
-    });
+    let delivered = rig.outcome(receipt);
     let Outcome::Delivered(delivered) = delivered else { panic!("{delivered:?}") };
     let ids: Vec<&str> = delivered.iter().map(|delivered| &*delivered.record_id).collect();
     assert_eq!(ids, ["id-a", "id-b", "id-c"]);

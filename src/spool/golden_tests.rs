@@ -37,6 +37,37 @@ fn note(keys: &SegmentKeys) -> Vec<u8> {
     note
 }
 
+/// The records of a whole segment, each with its partition key if it has one, and what ends it.
+fn read(bytes: &[u8], keys: Arc<SegmentKeys>) -> (Vec<(String, Option<String>)>, Event<'static>) {
+    let parsed = header::decode(bytes).unwrap();
+    let extent = Extent::found(bytes.len() as u64);
+    let mut scanner = Scanner::new(keys, parsed.digest, parsed.bytes as u64, extent);
+    let mut records = Vec::new();
+    loop {
+        match scanner.next(|_| true) {
+            Event::Frame { payload, .. } => {
+                assert_eq!(payload.opened_unix_ms(), 1_700_000_000_123);
+                let keys = payload.keys();
+                records.extend(payload.records().enumerate().map(|(number, record)| {
+                    let record = String::from_utf8(record.to_vec()).unwrap();
+                    (record, keys.get(number).map(str::to_owned))
+                }));
+            }
+            Event::NeedBytes => scanner
+                .fill(|offset, into| {
+                    let from = usize::try_from(offset).unwrap();
+                    into.copy_from_slice(&bytes[from..from + into.len()]);
+                    Ok(into.len())
+                })
+                .unwrap(),
+            Event::End { records: count, is_closed } => {
+                return (records, Event::End { records: count, is_closed });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn the_golden_segment_is_written_today_as_it_was() {
     let segment = segment();
@@ -56,32 +87,11 @@ fn the_golden_segment_and_its_note_are_read_today_as_they_were() {
     let scanned = note::scan(&keys, ID, &said, |entry| found.push(entry));
     assert_eq!((&found[..], scanned.unverified_bytes), (&entries()[..], 0));
 
-    let extent = Extent::found(bytes.len() as u64);
-    let mut scanner = Scanner::new(keys, parsed.digest, parsed.bytes as u64, extent);
-    let mut records = Vec::new();
-    loop {
-        match scanner.next(|_| true) {
-            Event::Frame { payload, .. } => {
-                assert_eq!(payload.opened_unix_ms(), 1_700_000_000_123);
-                records.extend(
-                    payload.records().map(|record| String::from_utf8(record.to_vec()).unwrap()),
-                );
-            }
-            Event::NeedBytes => scanner
-                .fill(|offset, into| {
-                    let from = usize::try_from(offset).unwrap();
-                    into.copy_from_slice(&bytes[from..from + into.len()]);
-                    Ok(into.len())
-                })
-                .unwrap(),
-            end => {
-                assert_eq!(end, Event::End { records: 6, is_closed: true });
-                break;
-            }
-        }
-    }
+    let (records, end) = read(&bytes, keys);
+    assert_eq!(end, Event::End { records: 6, is_closed: true });
     let expected = [(0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)];
-    let expected = expected.map(|(record, frame)| format!("record {record} of frame {frame}"));
+    let expected =
+        expected.map(|(record, frame)| (format!("record {record} of frame {frame}"), None));
     assert_eq!(records, expected);
 }
 
@@ -169,31 +179,8 @@ fn a_segment_of_keyed_records_is_what_its_description_says_and_what_it_was() {
     assert!(bytes == keyed_segment().bytes);
     let parsed = header::decode(&bytes).unwrap();
     let keys = Arc::new(parsed.keys(&data_key()).unwrap());
-    let extent = Extent::found(bytes.len() as u64);
-    let mut scanner = Scanner::new(keys, parsed.digest, parsed.bytes as u64, extent);
-    let mut came = Vec::new();
-    loop {
-        match scanner.next(|_| true) {
-            Event::Frame { payload, .. } => {
-                let keys = payload.keys();
-                came.extend(payload.records().enumerate().map(|(number, record)| {
-                    let record = String::from_utf8(record.to_vec()).unwrap();
-                    (record, keys.get(number).map(str::to_owned))
-                }));
-            }
-            Event::NeedBytes => scanner
-                .fill(|offset, into| {
-                    let from = usize::try_from(offset).unwrap();
-                    into.copy_from_slice(&bytes[from..from + into.len()]);
-                    Ok(into.len())
-                })
-                .unwrap(),
-            end => {
-                assert_eq!(end, Event::End { records: 5, is_closed: true });
-                break;
-            }
-        }
-    }
+    let (came, end) = read(&bytes, keys);
+    assert_eq!(end, Event::End { records: 5, is_closed: true });
     let expected = RECORDS.into_iter().zip(KEYS).chain([("plain", None)]);
     let expected: Vec<_> =
         expected.map(|(record, key)| (record.to_owned(), key.map(str::to_owned))).collect();

@@ -5,12 +5,12 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::super::running::{Running, View};
 use super::file::FileError;
 use super::providers::Providers;
-use super::ring::{Ring, Shared};
+use super::ring::Ring;
 use super::state::State;
 use super::status::Status;
 use super::thread::Thread;
@@ -23,17 +23,15 @@ use crate::spool::{KeyRing, Provider};
 #[derive(Debug)]
 pub struct Keys {
     watcher: Watcher,
-    thread: Option<JoinHandle<()>>,
+    _thread: Running<State>,
 }
 
 /// Looks at the keys, from anywhere. Cloning gives another view of the same keys.
 #[derive(Debug, Clone)]
 pub struct Watcher {
-    shared: Arc<Shared>,
+    view: View<State>,
     provider: &'static str,
     key_id: Arc<str>,
-    /// Lives as long as the thread.
-    alive: std::sync::Weak<()>,
 }
 
 /// Why there are no keys.
@@ -98,30 +96,18 @@ impl Keys {
         let mut state = State::new(config, listed);
         let now = Instant::now();
         streams.iter().for_each(|stream| state.want(stream, now));
-        let shared = Arc::new(Shared::new(state));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        let life = Arc::new(());
-        let alive = Arc::downgrade(&life);
-        let threads = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("encryption".to_owned())
-            .spawn(move || {
-                let _life = life;
-                Thread::new(threads, providers).run(&runtime);
-                // A name that is being looked up is not waited for.
-                runtime.shutdown_background();
-            })
-            .map_err(StartError::Thread)?;
-        Ok(Self { watcher: Watcher { shared, provider, key_id, alive }, thread: Some(thread) })
+        let thread = Running::start("encryption", state, |shared, runtime| {
+            Thread::new(shared, providers).run(runtime);
+        })
+        .map_err(StartError::Thread)?;
+        let view = thread.view().clone();
+        Ok(Self { watcher: Watcher { view, provider, key_id }, _thread: thread })
     }
 
     /// The key ring for the spool.
     #[must_use]
     pub fn ring(&self) -> Arc<dyn KeyRing> {
-        Arc::new(Ring(Arc::clone(&self.watcher.shared)))
+        Arc::new(Ring(Arc::clone(&self.watcher.view.shared)))
     }
 
     /// How it stands with the keys.
@@ -142,24 +128,8 @@ impl Keys {
     }
 
     /// Ends the thread. A ring that is left gives what it has, and asks for nothing more.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.watcher.shared.stop.notify_one();
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-            // It has ended the process already, or ends this thread now.
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.end();
-        }
+    pub fn stop(self) {
+        drop(self);
     }
 }
 
@@ -168,7 +138,7 @@ impl Watcher {
     #[must_use]
     pub fn status(&self) -> Status {
         let now = Instant::now();
-        self.shared.with(|state| state.status(self.provider, &self.key_id, now))
+        self.view.shared.with(|state| state.status(self.provider, &self.key_id, now))
     }
 
     /// Shows the gauges of this room.
@@ -179,6 +149,6 @@ impl Watcher {
     /// Whether the thread is there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.alive.strong_count() > 0
+        self.view.is_alive()
     }
 }

@@ -1,50 +1,15 @@
 //! The key ring as the spool sees it: it never waits, and hands what is to be done to the thread.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Notify;
-
+use super::super::running;
 use super::state::State;
 use crate::record::StreamName;
 use crate::spool::{DataKey, KeyRing, NoKey, Unwrapped, WrappedKey};
 
-/// What the ring and the thread share.
-pub(super) struct Shared {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "taken once a segment and once a synced group, never over a call"
-    )]
-    state: std::sync::Mutex<State>,
-    /// There may be something new to do.
-    pub(super) wake: Notify,
-    /// The thread is to end.
-    pub(super) stop: Notify,
-}
-
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
-        #[expect(
-            clippy::disallowed_types,
-            reason = "taken once a segment and once a synced group, never over a call"
-        )]
-        let state = std::sync::Mutex::new(state);
-        Self { state, wake: Notify::new(), stop: Notify::new() }
-    }
-
-    /// Does something with the state. It must neither wait nor call anybody.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        // The state is not left half done by a panic, which ends the process anyway.
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
+/// What the ring and the thread share. The lock is taken once a segment and once a synced group.
+pub(super) type Shared = running::Shared<State>;
 
 /// The key ring. See the module.
 #[derive(Debug)]

@@ -1,13 +1,10 @@
 //! All streams under control, shared by the thread that acts and by those who look. Each with its gate.
-//!
-//! The lock is taken for looks and between calls, never over one, and never on the way of a record.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::Config;
 use super::calls::{CALLS_PER_DAY, CallKind};
@@ -20,16 +17,6 @@ use super::status::{Records, StreamStatus};
 use super::words;
 use crate::gate::{Flag, Gate, Keeper, Seen, gate};
 use crate::record::StreamName;
-
-/// What the thread and the handles share.
-pub(super) struct Shared {
-    #[expect(clippy::disallowed_types, reason = "beside the way of a record, never over a call")]
-    book: std::sync::Mutex<Book>,
-    /// There may be something new to do.
-    pub(super) wake: Notify,
-    /// The thread is to end.
-    pub(super) stop: Notify,
-}
 
 /// All streams under control.
 pub(super) struct Book {
@@ -54,29 +41,6 @@ pub(super) struct Minded {
     /// When there is something to do; nothing when it is to be looked at now.
     pub(super) due_at: Option<Instant>,
     pub(super) reply: Option<Reply>,
-}
-
-impl Shared {
-    pub(super) fn new(book: Book) -> Self {
-        #[expect(
-            clippy::disallowed_types,
-            reason = "beside the way of a record, never over a call"
-        )]
-        let book = std::sync::Mutex::new(book);
-        Self { book, wake: Notify::new(), stop: Notify::new() }
-    }
-
-    /// Does something with the book. It must neither wait nor call anybody.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Book) -> T) -> T {
-        // The book is not left half done by a panic, which ends the process anyway.
-        act(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
 }
 
 impl Book {

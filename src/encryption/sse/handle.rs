@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
-use super::book::{Book, Shared};
+use super::super::running::{Running, View};
+use super::book::Book;
 use super::declared::Target;
 use super::file::Store;
 use super::owner::Now;
@@ -25,18 +25,11 @@ use crate::record::StreamName;
 
 /// The running control. Dropping it ends the thread; gates that are left then stay as they are.
 #[derive(Debug)]
-pub struct Control {
-    watcher: Watcher,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Control(Running<Book>);
 
 /// Looks at the streams and changes them, from anywhere. Cloning gives another view of the same control.
 #[derive(Debug, Clone)]
-pub struct Watcher {
-    shared: Arc<Shared>,
-    /// Lives as long as the thread.
-    alive: Weak<()>,
-}
+pub struct Watcher(View<Book>);
 
 /// Why there is no control.
 #[derive(Debug)]
@@ -164,30 +157,16 @@ impl Control {
             );
         }
         let book = Book::new(config, store.read(), Instant::now());
-        let shared = Arc::new(Shared::new(book));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        let life = Arc::new(());
-        let alive = Arc::downgrade(&life);
-        let threads = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || {
-                let _life = life;
-                Thread::new(threads, service, store).run(&runtime);
-                // A name that is being looked up is not waited for.
-                runtime.shutdown_background();
-            })
-            .map_err(StartError::Thread)?;
-        Ok(Self { watcher: Watcher { shared, alive }, thread: Some(thread) })
+        let thread = Running::start("control", book, |shared, runtime| {
+            Thread::new(shared, service, store).run(runtime);
+        });
+        thread.map(Self).map_err(StartError::Thread)
     }
 
     /// The gates for the forwarder.
     #[must_use]
     pub fn gates(&self) -> Gates {
-        let shared = Arc::clone(&self.watcher.shared);
+        let shared = Arc::clone(&self.0.view().shared);
         Gates::new(move |stream| {
             let gate = shared.with(|book| book.open(stream, Instant::now()));
             shared.wake.notify_one();
@@ -198,28 +177,12 @@ impl Control {
     /// Looks from elsewhere.
     #[must_use]
     pub fn watcher(&self) -> Watcher {
-        self.watcher.clone()
+        Watcher(self.0.view().clone())
     }
 
     /// Ends the thread. Calls that are under way come to nothing.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.watcher.shared.stop.notify_one();
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-            // It has ended the process already, or ends this thread now.
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.end();
-        }
+    pub fn stop(self) {
+        drop(self);
     }
 }
 
@@ -227,7 +190,7 @@ impl Watcher {
     /// How it stands with each stream that is minded, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {
-        self.shared.with(|book| book.status(now()))
+        self.0.shared.with(|book| book.status(now()))
     }
 
     /// Shows the gauges of this room.
@@ -238,7 +201,7 @@ impl Watcher {
     /// Whether the thread is there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.alive.strong_count() > 0
+        self.0.is_alive()
     }
 
     /// Changes a stream's encryption, as a person asks: it is in force until a restart.
@@ -248,8 +211,8 @@ impl Watcher {
     pub async fn change(&self, change: Change) -> Result<Changed, ChangeRefused> {
         let (reply, answer) = oneshot::channel();
         let Change { stream, target } = change;
-        self.shared.with(|book| book.order(&stream, target, reply, now()))?;
-        self.shared.wake.notify_one();
+        self.0.shared.with(|book| book.order(&stream, target, reply, now()))?;
+        self.0.shared.wake.notify_one();
         answer.await.unwrap_or(Err(ChangeRefused::Stopping))
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::book::{Minded, Shared};
+use super::super::running::Shared;
+use super::book::{Book, Minded};
 use super::calls::CallKind;
 use super::declared::Target;
 use super::file::Store;
@@ -37,7 +38,7 @@ const ASK_BURST: u32 = 4;
 
 /// Everything that the thread owns.
 pub(super) struct Thread {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Book>>,
     service: Rc<Service>,
     store: Store,
     kept: Vec<(StreamName, Kept)>,
@@ -84,7 +85,7 @@ impl Asks {
 }
 
 impl Thread {
-    pub(super) fn new(shared: Arc<Shared>, service: Service, store: Store) -> Self {
+    pub(super) fn new(shared: Arc<Shared<Book>>, service: Service, store: Store) -> Self {
         Self {
             shared,
             service: Rc::new(service),
@@ -106,13 +107,13 @@ impl Thread {
         self.kept = self.shared.with(|book| book.kept());
         let (shared, heard) = (Arc::clone(&self.shared), Rc::clone(&self.heard));
         loop {
-            for (name, seen) in shared.with(super::book::Book::take_fresh) {
+            for (name, seen) in shared.with(Book::take_fresh) {
                 tokio::task::spawn_local(listen(name, seen, Rc::clone(&heard)));
             }
             self.hear();
             let due_at = self.act();
             tokio::select! {
-                () = shared.stop.notified() => return shared.with(super::book::Book::end),
+                () = shared.stop.notified() => return shared.with(Book::end),
                 () = shared.wake.notified() => {}
                 () = heard.any.notified() => {}
                 () = at(due_at) => {}
